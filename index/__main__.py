@@ -1,0 +1,100 @@
+"""Look at an index: ``python -m index info|verify|search|rollback --index <run>/index``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import cv2
+
+from index.predict import DEFAULT_K, Prediction, open_predictor
+from index.schema import ImageError, InvalidValueError, NearposeError, View
+from index.store import current_version, read_manifest, rollback, verify_version, versions
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.command(options)
+    except NearposeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m index", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="command")
+    for command, text in (
+        (_info, "the versions, and what is in the current one"),
+        (_verify, "check every file of every version"),
+        (_search, "the nearest frames of a picture or of an indexed frame"),
+        (_rollback, "go back to the version before, or to --version"),
+    ):
+        sub = commands.add_parser(command.__name__[1:], help=text, description=text)
+        sub.add_argument("--index", type=Path, default=Path("runs/demo/index"), help="default: %(default)s")
+        sub.set_defaults(command=command)
+        if command is _search:
+            query = sub.add_mutually_exclusive_group(required=True)
+            query.add_argument("--image", type=Path, help="a picture file")
+            query.add_argument("--frame", help="the id of an indexed frame")
+            sub.add_argument("--rect", type=float, nargs=4, metavar=("X0", "Y0", "X1", "Y1"), help="pixels")
+            sub.add_argument("--category")
+            sub.add_argument("-k", type=int, default=DEFAULT_K)
+        if command is _rollback:
+            sub.add_argument("--version")
+    return parser
+
+
+def _info(options: argparse.Namespace) -> None:
+    current = current_version(options.index)
+    for name in versions(options.index):
+        manifest = read_manifest(options.index / "versions" / name)
+        megabytes = sum(file["bytes"] for file in manifest["files"].values()) / 1e6
+        mark = "*" if name == current else " "
+        print(f"{mark} {name}  {manifest['frames']} frames  {manifest['objects']} objects  {megabytes:.1f} MB")
+    manifest = read_manifest(options.index / "versions" / current)
+    for key in ("created", "frames", "frames_with_box", "objects", "dimension", "encoder_digest", "known_threshold"):
+        print(f"{key + ':':17}{manifest[key]}")
+    print(f"{'categories:':17}{', '.join(manifest['categories'])}")
+
+
+def _verify(options: argparse.Namespace) -> None:
+    current_version(options.index)
+    for name in versions(options.index):
+        verify_version(options.index / "versions" / name)
+        print(f"{name}: ok")
+
+
+def _search(options: argparse.Namespace) -> None:
+    predictor = open_predictor(options.index)
+    if options.frame is not None:
+        try:
+            row = predictor.index.row_of(options.frame)
+        except KeyError:
+            raise InvalidValueError("frame", options.frame, "the id of an indexed frame") from None
+        _print(predictor.neighbours_of(row, options.k, options.category))
+        return
+    pixels = cv2.imread(str(options.image), cv2.IMREAD_COLOR_RGB)
+    if pixels is None:
+        raise ImageError(f"{options.image}: not a picture that can be read")
+    height, width = pixels.shape[:2]
+    view = View(None, None, tuple(options.rect) if options.rect else (0, 0, width, height))
+    predictions, _ = predictor.predict(pixels, [view], options.k, options.category)
+    _print(predictions[0])
+
+
+def _print(prediction: Prediction) -> None:
+    for neighbour in prediction.neighbours:
+        frame = neighbour.frame
+        print(f"{neighbour.similarity:7.4f}  {frame.category:12}  {frame.object_id:24}  {frame.id}")
+
+
+def _rollback(options: argparse.Namespace) -> None:
+    print(f"current: {rollback(options.index, options.version)}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,357 @@
+"""The index on disk and in memory: vectors, frames, thumbnails, and the encoder that made the vectors.
+
+Layout::
+
+    <root>/CURRENT                      the current version's name; replaced by one atomic rename
+    <root>/versions/<name>/
+        vectors.npy                     (n, d) float32, unit rows
+        frames.parquet                  index.table's columns, thumbnail_offset, thumbnail_length
+        thumbnails.tar                  one JPEG a frame
+        encoder/                        a copy of the encoder's artefact directory
+        manifest.json                   format, counts, the encoder's digest, and size and sha256 of every file
+
+A version is written beside, checked, then switched to. It holds its own encoder, so that index and encoder always
+change together: whoever opens a version has everything that answering takes. Old versions stay for rollback.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from index.schema import (
+    ArtifactError,
+    CorruptArtifactError,
+    ForeignArtifactError,
+    Frame,
+    InvalidValueError,
+)
+from index.shards import ShardWriter, read_shard
+from index.table import frame_from_row, table_from_frames
+
+FORMAT = "nearpose-index-1"
+Vectors = NDArray[np.float32]
+Rows = NDArray[np.int64]
+
+
+class FrameIndex:
+    """Vectors and the frames they belong to, in memory. Search is exact: the inner product of unit vectors.
+
+    Args:
+        vectors: (n, d) float32 with unit rows, n >= 1.
+        table: n rows, the columns of ``index.table`` at least.
+    """
+
+    encoder_digest: str | None = None
+    known_threshold: float | None = None
+
+    def __init__(self, vectors: Vectors, table: pa.Table) -> None:
+        if vectors.ndim != 2 or len(vectors) == 0 or len(vectors) != len(table):
+            raise InvalidValueError("vectors", vectors.shape, f"(n, d) with n = {len(table)} frames, at least one")
+        self.table = table
+        self.vectors = np.ascontiguousarray(vectors, dtype=np.float32)
+        self._categories = np.array(table["category"].to_pylist())
+        self._objects = np.array(table["object_id"].to_pylist())
+        self._flat = faiss.IndexFlatIP(self.dimension)
+        self._flat.add(self.vectors)
+        self._searcher = _on_gpu(self._flat)
+
+    @classmethod
+    def from_frames(cls, vectors: Vectors, frames: Sequence[Frame]) -> FrameIndex:
+        """An index that lives in memory only."""
+        return cls(vectors, table_from_frames(frames))
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    @property
+    def dimension(self) -> int:
+        """The length of a vector, d."""
+        return int(self.vectors.shape[1])
+
+    @cached_property
+    def categories(self) -> tuple[str, ...]:
+        """The categories that occur, sorted."""
+        return tuple(sorted(set(self._categories.tolist())))
+
+    @cached_property
+    def objects(self) -> tuple[str, ...]:
+        """The identities that occur, sorted."""
+        return tuple(sorted(set(self._objects.tolist())))
+
+    @cached_property
+    def _row_by_id(self) -> dict[str, int]:
+        return {frame_id: row for row, frame_id in enumerate(self.table["id"].to_pylist())}
+
+    def row_of(self, frame_id: str) -> int:
+        """The row of a frame. Raises KeyError when it is not indexed."""
+        return self._row_by_id[frame_id]
+
+    def frame(self, row: int) -> Frame:
+        """The frame in ``row``."""
+        return frame_from_row(self.table.slice(row, 1).to_pylist()[0])
+
+    def search(
+        self, vectors: Vectors, k: int, category: str | None = None, exclude_object: str | None = None
+    ) -> tuple[Vectors, Rows]:
+        """The k nearest frames of each query, most similar first.
+
+        Args:
+            vectors: (n, d) float32 with unit rows.
+            category: only frames of this category.
+            exclude_object: no frames of this object.
+
+        Returns:
+            Cosine similarities (n, k) float32 and rows (n, k) int64; -1 (similarity -inf) where fewer than k.
+
+        Raises:
+            InvalidValueError: k < 1, another dimension, or a category that is not in the index.
+        """
+        if k < 1:
+            raise InvalidValueError("k", k, "at least 1")
+        if vectors.ndim != 2 or vectors.shape[1] != self.dimension:
+            raise InvalidValueError("vectors", vectors.shape, f"(n, {self.dimension})")
+        queries = np.ascontiguousarray(vectors, dtype=np.float32)
+        if category is None and exclude_object is None:
+            similarities, rows = self._searcher.search(queries, k)
+        else:
+            selector = self._selector(category, exclude_object)
+            similarities, rows = self._flat.search(queries, k, params=faiss.SearchParameters(sel=selector))
+        similarities[rows < 0] = -np.inf
+        return similarities, rows
+
+    def _selector(self, category: str | None, exclude_object: str | None) -> faiss.IDSelectorBitmap:
+        if category is not None and category not in self.categories:
+            raise InvalidValueError("category", category, f"one of {', '.join(self.categories)}")
+        wanted = np.ones(len(self), dtype=bool) if category is None else self._categories == category
+        if exclude_object is not None:
+            wanted &= self._objects != exclude_object
+        return faiss.IDSelectorBitmap(np.packbits(wanted, bitorder="little"))
+
+
+def _on_gpu(flat: faiss.IndexFlatIP) -> faiss.Index:
+    """The same index on the GPU when there is one. Filtered searches stay on the CPU: GPU indexes take no selector."""
+    if getattr(faiss, "get_num_gpus", lambda: 0)() == 0:
+        return flat
+    return faiss.index_cpu_to_all_gpus(flat)
+
+
+class IndexVersion(FrameIndex):
+    """A version on disk, opened: its checksums hold and its vectors are in memory."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.manifest = read_manifest(path)
+        _check_files(path, self.manifest)
+        vectors = np.load(path / "vectors.npy", allow_pickle=False)
+        super().__init__(vectors, pq.read_table(path / "frames.parquet"))
+        self.encoder_digest = self.manifest["encoder_digest"]
+        self.known_threshold = self.manifest["known_threshold"]
+
+    @property
+    def version(self) -> str:
+        """The version's name."""
+        return self.path.name
+
+    @property
+    def encoder_path(self) -> Path:
+        """The artefact directory of the encoder that made the vectors."""
+        return self.path / "encoder"
+
+    def thumbnail(self, row: int) -> bytes:
+        """The JPEG of a frame."""
+        offset, length = (self.table[f"thumbnail_{name}"][row].as_py() for name in ("offset", "length"))
+        return read_shard(self.path / "thumbnails.tar", offset, length)
+
+
+def current_version(root: Path) -> str:
+    """The name of the current version; cheap enough to poll. Raises CorruptArtifactError when there is none."""
+    try:
+        name = (root / "CURRENT").read_text().strip()
+    except FileNotFoundError:
+        raise CorruptArtifactError(root / "CURRENT", "missing: no index has been built here") from None
+    except OSError as error:
+        raise CorruptArtifactError(root / "CURRENT", f"unreadable: {error.strerror}") from None
+    if not name or Path(name).name != name or not (root / "versions" / name).is_dir():
+        raise CorruptArtifactError(root / "CURRENT", f"names version {name!r}, which does not exist")
+    return name
+
+
+def versions(root: Path) -> list[str]:
+    """The names of all complete versions, oldest first."""
+    folder = root / "versions"
+    return sorted(p.name for p in folder.iterdir() if (p / "manifest.json").is_file()) if folder.is_dir() else []
+
+
+def open_index(root: Path, version: str | None = None) -> IndexVersion:
+    """Opens a version (the current one by default), after checking every file's size and checksum.
+
+    Raises:
+        CorruptArtifactError: a file is missing, truncated or altered; the message names it.
+        ForeignArtifactError: not an index of this format.
+    """
+    return IndexVersion(root / "versions" / (version or current_version(root)))
+
+
+def rollback(root: Path, version: str | None = None) -> str:
+    """Makes ``version`` current (by default the one before the current one) after checking it; returns its name."""
+    names = versions(root)
+    if version is None:
+        older = names[: names.index(current_version(root))]
+        if not older:
+            raise ArtifactError(root, "there is no version before the current one")
+        version = older[-1]
+    if version not in names:
+        raise InvalidValueError("version", version, f"one of {', '.join(names)}")
+    verify_version(root / "versions" / version)
+    _switch(root, version)
+    return version
+
+
+def verify_version(path: Path) -> None:
+    """Checks every file of a version against its manifest. Raises CorruptArtifactError naming the first bad one."""
+    _check_files(path, read_manifest(path))
+
+
+def write_index(
+    root: Path,
+    vectors: Vectors,
+    frames: Sequence[Frame],
+    thumbnails: Iterable[bytes],
+    encoder: Path,
+    encoder_digest: str,
+    known_threshold: float | None = None,
+    keep: int = 5,
+) -> str:
+    """Writes a new version and makes it current.
+
+    Args:
+        vectors: (n, d) float32 with unit rows, of ``encoder``.
+        frames: n frames; their ids must differ.
+        thumbnails: n JPEGs.
+        encoder: the encoder's artefact directory; it is copied.
+        known_threshold: the similarity from which a match counts as a known object.
+        keep: how many versions to keep, this one included.
+
+    Returns:
+        The version's name.
+    """
+    if len({frame.id for frame in frames}) != len(frames):
+        raise InvalidValueError("frames", f"{len(frames)} frames", "frames with ids that differ")
+    folder = root / "versions"
+    folder.mkdir(parents=True, exist_ok=True)
+    name = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}Z"
+    draft = folder / f".{name}.draft-{os.getpid()}"
+    draft.mkdir()
+    try:
+        shutil.copytree(encoder, draft / "encoder")
+        np.save(draft / "vectors.npy", np.ascontiguousarray(vectors, dtype=np.float32), allow_pickle=False)
+        pq.write_table(_with_thumbnails(draft, table_from_frames(frames), thumbnails), draft / "frames.parquet")
+        manifest = _manifest(draft, vectors, frames, encoder_digest, known_threshold)
+        (draft / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
+        IndexVersion(draft)
+        _sync(draft)
+        draft.rename(folder / name)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+    _switch(root, name)
+    for old in versions(root)[:-keep]:
+        shutil.rmtree(folder / old)
+    return name
+
+
+def _with_thumbnails(draft: Path, table: pa.Table, thumbnails: Iterable[bytes]) -> pa.Table:
+    ids = table["id"].to_pylist()
+    with ShardWriter(draft / "thumbnails.tar") as shard:
+        places = [shard.append(f"{frame_id}.jpg", jpeg) for frame_id, jpeg in zip(ids, thumbnails, strict=True)]
+    for column, values in zip(("thumbnail_offset", "thumbnail_length"), zip(*places, strict=True), strict=True):
+        table = table.append_column(column, pa.array(values, pa.int64()))
+    return table
+
+
+def _manifest(
+    draft: Path, vectors: Vectors, frames: Sequence[Frame], encoder_digest: str, known_threshold: float | None
+) -> dict[str, Any]:
+    files = sorted(p for p in draft.rglob("*") if p.is_file())
+    return {
+        "format": FORMAT,
+        "created": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        "frames": len(frames),
+        "frames_with_box": sum(frame.box is not None for frame in frames),
+        "objects": len({frame.object_id for frame in frames}),
+        "categories": sorted({frame.category for frame in frames}),
+        "dimension": int(vectors.shape[1]),
+        "encoder_digest": encoder_digest,
+        "known_threshold": known_threshold,
+        "files": {str(p.relative_to(draft)): {"bytes": p.stat().st_size, "sha256": _sha256(p)} for p in files},
+    }
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """A version's manifest. Raises CorruptArtifactError or ForeignArtifactError when it is not one."""
+    file = path / "manifest.json"
+    try:
+        manifest = json.loads(file.read_text())
+    except FileNotFoundError:
+        raise CorruptArtifactError(file, "missing") from None
+    except ValueError as error:
+        raise CorruptArtifactError(file, f"not JSON ({error})") from None
+    found = manifest.get("format") if isinstance(manifest, dict) else None
+    if found != FORMAT:
+        raise ForeignArtifactError(file, f"format is {found!r}, this version reads {FORMAT!r}")
+    return dict(manifest)
+
+
+def _check_files(path: Path, manifest: dict[str, Any]) -> None:
+    for name, expected in manifest["files"].items():
+        file = path / name
+        if not file.is_file():
+            raise CorruptArtifactError(file, "missing")
+        if file.stat().st_size != expected["bytes"]:
+            raise CorruptArtifactError(file, f"has {file.stat().st_size} bytes, its manifest says {expected['bytes']}")
+        if _sha256(file) != expected["sha256"]:
+            raise CorruptArtifactError(file, "its checksum differs from its manifest's: the content was altered")
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _switch(root: Path, name: str) -> None:
+    draft = root / f".CURRENT.draft-{os.getpid()}"
+    draft.write_text(name + "\n")
+    _sync(draft)
+    draft.replace(root / "CURRENT")
+    with contextlib.suppress(OSError):  # not every file system lets a folder be synced
+        _sync_one(root)
+
+
+def _sync(path: Path) -> None:
+    """Makes a file, or everything in a folder, durable before it is switched to."""
+    for file in path.rglob("*") if path.is_dir() else [path]:
+        if file.is_file():
+            _sync_one(file)
+
+
+def _sync_one(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

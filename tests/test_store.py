@@ -1,0 +1,166 @@
+"""The index on disk and in memory: exact search, versions, atomic switch, and damaged files."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from index.__main__ import main
+from index.schema import ArtifactError, CorruptArtifactError, ForeignArtifactError, InvalidValueError
+from index.store import FrameIndex, current_version, open_index, rollback, versions, write_index
+from tests.scenes import standing_frame
+
+CATEGORIES = ("cup", "chair", "shoe")
+
+
+def unit_vectors(n, d=16, seed=0):
+    vectors = np.random.default_rng(seed).normal(size=(n, d)).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def some_frames(n):
+    base = standing_frame()
+    return [
+        dataclasses.replace(base, id=f"v/{i}", category=CATEGORIES[i % 3], object_id=f"object-{i % 7}")
+        for i in range(n)
+    ]
+
+
+@pytest.fixture
+def encoder(tmp_path):
+    folder = tmp_path / "encoder"
+    folder.mkdir()
+    (folder / "encoder.json").write_text("{}")
+    return folder
+
+
+def write(root, encoder, n=20, seed=0, **options):
+    thumbnails = [f"jpeg {seed} {i}".encode() for i in range(n)]
+    return write_index(root, unit_vectors(n, seed=seed), some_frames(n), thumbnails, encoder, "digest", **options)
+
+
+@pytest.mark.parametrize("category", [None, "chair"])
+@pytest.mark.parametrize("exclude", [None, "object-3"])
+def test_search_is_brute_force(category, exclude):
+    xb, xq, frames = unit_vectors(200), unit_vectors(9, seed=1), some_frames(200)
+    D, I = FrameIndex.from_frames(xb, frames).search(xq, 12, category, exclude)  # noqa: E741
+    allowed = [i for i, f in enumerate(frames) if category in (None, f.category) and exclude != f.object_id]
+    scores = xq @ xb[allowed].T
+    expected = np.array(allowed)[np.argsort(-scores, axis=1)[:, :12]]
+    assert np.array_equal(I, expected)
+    assert np.allclose(D, -np.sort(-scores, axis=1)[:, :12], atol=1e-6)
+
+
+def test_rows_are_minus_one_where_there_are_fewer_than_k():
+    index = FrameIndex.from_frames(unit_vectors(6), some_frames(6))
+    D, I = index.search(unit_vectors(1), 5, category="cup")  # noqa: E741
+    assert (I[0, 2:] == -1).all()
+    assert (I[0, :2] >= 0).all()
+    assert (D[0, 2:] == -np.inf).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [({"k": 0}, "k"), ({"category": "boat"}, "category"), ({"vectors": unit_vectors(1, 8)}, "vectors")],
+)
+def test_search_refuses(change, field):
+    index = FrameIndex.from_frames(unit_vectors(6), some_frames(6))
+    with pytest.raises(InvalidValueError) as caught:
+        index.search(**({"vectors": unit_vectors(1), "k": 3} | change))
+    assert caught.value.field == field
+
+
+def test_what_is_written_is_what_is_opened(tmp_path, encoder):
+    name = write(tmp_path / "index", encoder, known_threshold=0.75)
+    opened = open_index(tmp_path / "index")
+    assert opened.version == name == current_version(tmp_path / "index")
+    assert np.array_equal(opened.vectors, unit_vectors(20))
+    assert (opened.encoder_digest, opened.known_threshold) == ("digest", 0.75)
+    assert opened.thumbnail(7) == b"jpeg 0 7"
+    assert (opened.encoder_path / "encoder.json").read_text() == "{}"
+    frame, original = opened.frame(opened.row_of("v/7")), some_frames(20)[7]
+    assert (frame.id, frame.category, frame.object_id) == (original.id, original.category, original.object_id)
+    assert np.array_equal(frame.box.corners, original.box.corners)
+    assert opened.categories == tuple(sorted(CATEGORIES))
+
+
+def test_a_new_version_is_switched_to_and_can_be_rolled_back(tmp_path, encoder):
+    root = tmp_path / "index"
+    first, second, third = (write(root, encoder, seed=seed) for seed in range(3))
+    assert current_version(root) == third
+    assert rollback(root) == second == current_version(root)
+    assert rollback(root, third) == third
+    assert rollback(root, first) == first
+    with pytest.raises(ArtifactError, match="no version before"):
+        rollback(root)
+    with pytest.raises(InvalidValueError, match="version"):
+        rollback(root, "20000101T000000Z")
+
+
+def test_only_the_newest_versions_are_kept(tmp_path, encoder):
+    names = [write(tmp_path / "index", encoder, n=3, seed=seed, keep=2) for seed in range(4)]
+    assert versions(tmp_path / "index") == names[-2:]
+
+
+def test_a_failed_build_leaves_the_old_version_and_no_litter(tmp_path, encoder):
+    root = tmp_path / "index"
+    name = write(root, encoder)
+    with pytest.raises(ValueError, match="argument"):
+        write_index(root, unit_vectors(3), some_frames(3), [b"only one"], encoder, "digest")
+    with pytest.raises(InvalidValueError, match="ids that differ"):
+        write_index(root, unit_vectors(2), [*some_frames(1)] * 2, [b""] * 2, encoder, "digest")
+    assert current_version(root) == name
+    assert [p.name for p in (root / "versions").iterdir()] == [name]
+
+
+@pytest.mark.parametrize("file", ["vectors.npy", "frames.parquet", "thumbnails.tar", "encoder/encoder.json"])
+def test_truncated_altered_and_missing_files_are_named(tmp_path, encoder, file):
+    root = tmp_path / "index"
+    path = root / "versions" / write(root, encoder) / file
+    content = path.read_bytes()
+    for bad, reason in ((content[:-1], "bytes"), (content[:-1] + bytes([content[-1] ^ 1]), "altered")):
+        path.write_bytes(bad)
+        with pytest.raises(CorruptArtifactError, match=reason) as caught:
+            open_index(root)
+        assert caught.value.path == path
+    path.unlink()
+    with pytest.raises(CorruptArtifactError, match="missing"):
+        open_index(root)
+
+
+def test_foreign_manifests_are_named(tmp_path, encoder):
+    root = tmp_path / "index"
+    manifest = root / "versions" / write(root, encoder) / "manifest.json"
+    manifest.write_text(json.dumps({"format": "somebody-else-7"}))
+    with pytest.raises(ForeignArtifactError, match="somebody-else-7"):
+        open_index(root)
+    manifest.write_text("{")
+    with pytest.raises(CorruptArtifactError, match="not JSON"):
+        open_index(root)
+
+
+def test_current_must_name_a_version(tmp_path, encoder):
+    with pytest.raises(CorruptArtifactError, match="no index has been built"):
+        current_version(tmp_path)
+    root = tmp_path / "index"
+    write(root, encoder)
+    for bad in ("", "../elsewhere", "20000101T000000Z"):
+        (root / "CURRENT").write_text(bad)
+        with pytest.raises(CorruptArtifactError, match="does not exist"):
+            current_version(root)
+
+
+def test_commands(tmp_path, encoder, capsys):
+    root = tmp_path / "index"
+    first, second = (write(root, encoder, seed=seed) for seed in range(2))
+    assert main(["info", "--index", str(root)]) == 0
+    assert f"* {second}" in capsys.readouterr().out
+    assert main(["verify", "--index", str(root)]) == 0
+    assert main(["rollback", "--index", str(root)]) == 0
+    assert current_version(root) == first
+    (root / "versions" / second / "vectors.npy").write_bytes(b"")
+    assert main(["verify", "--index", str(root)]) == 1
+    assert "vectors.npy" in capsys.readouterr().err

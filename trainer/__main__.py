@@ -1,0 +1,185 @@
+"""The offline pipeline, a command a stage: ``python -m trainer <command> --help``."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from index.schema import NearposeError
+
+logger = logging.getLogger("trainer")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    try:
+        options.command(options)
+    except NearposeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on where it stopped", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m trainer", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    def add(command: Any, text: str, *inputs: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(command.__name__[1:], help=text, description=text)
+        for name in inputs:
+            sub.add_argument(name, type=Path)
+        sub.set_defaults(command=command)
+        return sub
+
+    demo = add(_demo, "film the demo captures and run every stage on them")
+    demo.add_argument("--run", type=Path, default=Path("runs/demo"), help="run folder (default: %(default)s)")
+    demo.add_argument("--seed", type=int, default=0)
+    ingest = add(_ingest, "captures -> frames", "captures", "frames")
+    ingest.add_argument("--format", help="objectron, tfrecord, ucf101 or folder (default: recognised)")
+    ingest.add_argument("--fps", type=float, help="frames a second to keep")
+    ingest.add_argument("--workers", type=int)
+    train = add(_train, "frames -> a trained encoder's checkpoint", "frames", "training")
+    _add_training_options(train)
+    add(_export, "checkpoint -> encoder artefact", "training", "encoder")
+    build = add(_build, "frames + encoder -> a new version of the index", "frames", "encoder", "index")
+    build.add_argument("--splits", nargs="+", default=["train", "valid"])
+    evaluate = add(_evaluate, "measure an index on the test split", "frames", "encoder", "index")
+    evaluate.add_argument("--out", type=Path, default=Path("evaluation.json"), help="default: %(default)s")
+    evaluate.add_argument("-k", type=int)
+    evaluate.add_argument("--queries", type=int, help="test frames at most")
+    rebuild = add(_rebuild, "every stage that is not up to date: captures -> index", "captures", "run")
+    _add_training_options(rebuild)
+    rebuild.add_argument("--retrain", action="store_true", help="train although there is an encoder")
+    ask = add(_ask, "post the sample request to a running service and compare the answer with the truth", "sample")
+    ask.add_argument("--url", default="http://127.0.0.1:8000", help="default: %(default)s")
+    return parser
+
+
+def _add_training_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--preset", default="demo", help="demo or paper (default: %(default)s)")
+    parser.add_argument("--init", type=Path, help="an exported encoder to continue from")
+    for name, kind in (("pairs", str), ("augmentation", str), ("loss", str), ("epochs", int), ("max-minutes", float)):
+        parser.add_argument(f"--{name}", type=kind, help="override the preset's")
+    parser.add_argument("--seed", type=int, help="override the preset's")
+
+
+def _training_config(options: argparse.Namespace) -> Any:
+    from index.schema import InvalidValueError
+    from trainer.train import PRESETS
+
+    if options.preset not in PRESETS:
+        raise InvalidValueError("preset", options.preset, f"one of {', '.join(PRESETS)}")
+    names = ("pairs", "augmentation", "loss", "epochs", "max_minutes", "seed")
+    return dataclasses.replace(PRESETS[options.preset], **_given(options, *names))
+
+
+def _given(options: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """The options that the user set."""
+    return {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+
+
+def _demo(options: argparse.Namespace) -> None:
+    from trainer.demo import DemoConfig, film
+    from trainer.evaluate import table
+    from trainer.rebuild import RebuildConfig, Stages, rebuild
+    from trainer.sample import write_sample
+    from trainer.train import PRESETS
+
+    run: Path = options.run
+    config = DemoConfig(seed=options.seed)
+    captures = run / "captures"
+    Stages(run).run("film", dataclasses.asdict(config), captures, lambda: film(captures, config))
+    rebuild(captures, run, RebuildConfig(train=PRESETS["demo"]))
+    write_sample(run / "frames", run / "sample")
+    print(f"\n{table(run / 'evaluation.json')}\n\nstages\n{Stages(run).summary()}")
+
+
+def _ingest(options: argparse.Namespace) -> None:
+    from trainer.ingest import IngestConfig, ingest
+
+    ingest(options.captures, options.frames, IngestConfig(**_given(options, "fps", "workers", "format")))
+
+
+def _train(options: argparse.Namespace) -> None:
+    from trainer.train import train
+
+    train(options.frames, options.training, _training_config(options), options.init)
+
+
+def _export(options: argparse.Namespace) -> None:
+    from trainer.export import export
+
+    export(options.training, options.encoder)
+
+
+def _build(options: argparse.Namespace) -> None:
+    from trainer.build import BuildConfig, build
+
+    print(build(options.frames, options.encoder, options.index, BuildConfig(splits=tuple(options.splits))))
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from trainer.evaluate import EvaluateConfig, evaluate, table
+
+    config = EvaluateConfig(**_given(options, "k", "queries"))
+    print(table(evaluate(options.frames, options.encoder, options.index, options.out, config)))
+
+
+def _rebuild(options: argparse.Namespace) -> None:
+    from trainer.rebuild import RebuildConfig, Stages, rebuild
+
+    config = RebuildConfig(train=_training_config(options), init=options.init, retrain=options.retrain)
+    rebuild(options.captures, options.run, config)
+    print(Stages(options.run).summary())
+
+
+def _ask(options: argparse.Namespace) -> None:
+    from trainer.sample import compare, curl_command, post_sample
+
+    answer = post_sample(options.sample, options.url)
+    iou, picture = compare(options.sample, answer)
+    print(f"the request\n\n{curl_command(options.sample, options.url)}\n\nthe answer\n")
+    print(_shown(answer))
+    print(f"\n3D IoU with the truth: {iou:.2f}; both boxes are drawn in {picture}")
+
+
+def _shown(answer: dict[str, Any]) -> str:
+    """The answer as JSON, arrays of numbers on one line and lists of neighbours cut after the first two."""
+    shown = json.loads(json.dumps(answer))
+    for item in shown["objects"]:
+        for name in ("neighbors", "matches"):
+            rest = len(item[name]) - 2
+            item[name] = item[name][:2] + ([f"... {rest} more"] if rest > 0 else [])
+    return _compact(shown)
+
+
+def _compact(value: Any, indent: str = "") -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    flat = json.dumps(value) if not isinstance(value, dict | list) else None
+    if flat is not None:
+        return flat
+    deeper = indent + "  "
+    if isinstance(value, dict):
+        lines = [f"{deeper}{json.dumps(key)}: {_compact(item, deeper)}" for key, item in value.items()]
+        return "{\n" + ",\n".join(lines) + f"\n{indent}}}"
+    items = [_compact(item, deeper) for item in value]
+    line = f"[{', '.join(items)}]"
+    if len(line) < 100 and "\n" not in line:
+        return line
+    return "[\n" + ",\n".join(deeper + item for item in items) + f"\n{indent}]"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,29 @@
+"""Frames to vectors, through the exported encoder: what the index is built from and the evaluation compares."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from index.encoder import Encoder
+from trainer.frames import Frames
+
+_BATCH = 128
+
+
+def embed_frames(encoder: Encoder, frames: Frames, description: str = "embed") -> NDArray[np.float32]:
+    """(n, d) float32 unit vectors of every frame's own rectangle, in order, with a progress bar."""
+
+    def crop(row: int) -> NDArray[np.uint8]:
+        return encoder.crop(frames.image(row), frames.frame(row).view.rect)
+
+    vectors = [np.empty((0, encoder.dimension), np.float32)]
+    with ThreadPoolExecutor(2) as pool, tqdm(total=len(frames), desc=description, unit="frame") as bar:
+        for start in range(0, len(frames), _BATCH):
+            rows = range(start, min(start + _BATCH, len(frames)))
+            vectors.append(encoder.embed(np.stack(list(pool.map(crop, rows)))))
+            bar.update(len(rows))
+    return np.concatenate(vectors)

@@ -1,0 +1,79 @@
+"""Pictures of answers: boxes drawn on photographs, and sheets of queries beside their neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from index.encoder import letterbox
+from index.predict import Prediction, Predictor
+from index.schema import Box, Camera
+from index.store import IndexVersion
+from trainer.evaluate import predict_frame
+from trainer.frames import Frames
+
+Image = NDArray[np.uint8]
+Colour = tuple[int, int, int]
+
+TRUTH: Colour = (70, 200, 90)
+ANSWER: Colour = (255, 140, 0)
+_EDGES = [(0, 1), (2, 3), (4, 5), (6, 7), (0, 2), (1, 3), (4, 6), (5, 7), (0, 4), (1, 5), (2, 6), (3, 7)]
+_FRONT = [1, 5, 7, 3]  # the corners with z > 0
+_SUBPIXEL = 4  # cv2 draws with this many fractional bits
+
+
+def draw_box(image: Image, box: Box, camera: Camera, colour: Colour, thickness: int = 2) -> Image:
+    """A copy of ``image`` (h, w, 3) RGB with the box's edges, and its front face crossed."""
+    drawn = np.ascontiguousarray(image.copy())
+    # Our pixel (0, 0) is a corner; cv2's is a centre.
+    corners = np.round((camera.project(box.corners) - 0.5) * 2**_SUBPIXEL).astype(int)
+    lines = [(a, b, thickness) for a, b in _EDGES] + [(_FRONT[0], _FRONT[2], 1), (_FRONT[1], _FRONT[3], 1)]
+    for a, b, width in lines:
+        cv2.line(drawn, corners[a].tolist(), corners[b].tolist(), colour, width, cv2.LINE_AA, _SUBPIXEL)
+    return drawn
+
+
+def write_picture(path: Path, image: Image) -> Path:
+    """Writes (h, w, 3) RGB as the format that the suffix names."""
+    if not cv2.imwrite(str(path), cv2.cvtColor(image, cv2.COLOR_RGB2BGR)):
+        raise OSError(f"could not write {path}")
+    return path
+
+
+def answer_sheet(predictor: Predictor, frames: Frames, rows: Sequence[int], neighbours: int = 4) -> Image:
+    """One line a query: the picture with the true box (green) and the answer (orange), then its nearest crops."""
+    lines = []
+    for row in rows:
+        prediction = predict_frame(predictor, frames, row)
+        picture = _answer(frames, row, prediction)
+        side = picture.shape[0] // 2
+        crops = [_neighbour_crop(predictor, neighbour.row, side) for neighbour in prediction.neighbours[:neighbours]]
+        crops += [np.zeros((side, side, 3), np.uint8)] * (neighbours - len(crops))
+        grid = [np.hstack(crops[i : i + 2]) for i in range(0, neighbours, 2)]
+        lines.append(np.hstack([picture, np.vstack(grid)]))
+    return np.vstack(lines)
+
+
+def _answer(frames: Frames, row: int, prediction: Prediction) -> Image:
+    frame, picture = frames.frame(row), frames.image(row)
+    camera, _ = frame.view.posed()
+    if frame.box is not None:
+        picture = draw_box(picture, frame.box, camera, TRUTH)
+    if prediction.fit is not None:
+        picture = draw_box(picture, prediction.fit.box, camera, ANSWER)
+    return picture
+
+
+def _neighbour_crop(predictor: Predictor, row: int, side: int) -> Image:
+    index = predictor.index
+    if not isinstance(index, IndexVersion):
+        raise TypeError("an index in memory has no pictures")
+    picture = cv2.imdecode(np.frombuffer(index.thumbnail(row), np.uint8), cv2.IMREAD_COLOR_RGB)
+    view = index.frame(row).view
+    scale = picture.shape[1] / view.camera.width if view.camera else 1.0
+    x0, y0, x1, y1 = (scale * value for value in view.rect)
+    return letterbox(picture, (x0, y0, x1, y1), side)

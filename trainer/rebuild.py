@@ -1,0 +1,137 @@
+"""All stages in a row: captures in, a new index version out. What the trainer container runs.
+
+    captures -> ingest -> train -> export -> build -> evaluate
+
+A stage whose inputs have not changed since it last finished is skipped, so a rebuild after one new capture ingests that
+capture and builds the index again. The encoder is trained once and then kept: new kinds of objects need no training.
+Train again by asking for it, or by asking for another training config.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import resource
+import shutil
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from index.schema import ArtifactError
+from index.store import current_version
+from trainer.build import BuildConfig, build
+from trainer.evaluate import EvaluateConfig, evaluate
+from trainer.export import export
+from trainer.frames import Frames
+from trainer.ingest import IngestConfig, ingest
+from trainer.train import TrainConfig, train
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RebuildConfig:
+    """One config a stage."""
+
+    ingest: IngestConfig = field(default_factory=IngestConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    build: BuildConfig = field(default_factory=BuildConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    init: Path | None = None  # an exported encoder to continue from
+    retrain: bool = False  # train although there is an encoder of this config
+
+
+class Stages:
+    """Runs stages under one run folder, skips those that are up to date, and keeps their times.
+
+    ``<run>/stages.json`` maps each stage to the digest of the inputs that it last finished with, its seconds and the
+    peak memory of its processes.
+    """
+
+    def __init__(self, run: Path) -> None:
+        self._file = run / "stages.json"
+        run.mkdir(parents=True, exist_ok=True)
+        self.done: dict[str, dict[str, Any]] = json.loads(self._file.read_text()) if self._file.exists() else {}
+
+    def run(self, name: str, inputs: Mapping[str, Any], output: Path, action: Callable[[], object]) -> bool:
+        """Runs ``action`` unless ``output`` exists and was made from the same ``inputs``; says whether it ran."""
+        digest = hashlib.sha256(json.dumps(inputs, sort_keys=True, default=str).encode()).hexdigest()
+        if output.exists() and self.done.get(name, {}).get("inputs") == digest:
+            logger.info("%s: up to date", name)
+            return False
+        logger.info("%s: running", name)
+        start = time.monotonic()
+        action()
+        self.done[name] = {
+            "inputs": digest,
+            "seconds": round(time.monotonic() - start, 1),
+            "peak_mib": _peak_memory_mib(),
+        }
+        self._write()
+        return True
+
+    def _write(self) -> None:
+        draft = self._file.with_suffix(".draft")
+        draft.write_text(json.dumps(self.done, indent=2) + "\n")
+        draft.replace(self._file)
+
+    def summary(self) -> str:
+        """The stages' times and peak memory, one a line."""
+        lines = [f"{name:10} {s['seconds']:7.1f} s  peak {s['peak_mib']:6.0f} MiB" for name, s in self.done.items()]
+        return "\n".join(lines)
+
+
+def rebuild(captures: Path, run: Path, config: RebuildConfig) -> Path:
+    """Runs every stage that is not up to date.
+
+    Args:
+        captures: a folder of captures, in any format that ``trainer.captures`` reads.
+        run: the run folder; gets ``frames/``, ``training/``, ``encoder/``, ``index/``, ``stages.json`` and, where the
+            captures have a test split, ``evaluation.json``.
+
+    Returns:
+        ``<run>/index``.
+    """
+    stages = Stages(run)
+    frames, training, encoder, index = (run / name for name in ("frames", "training", "encoder", "index"))
+    evaluation = run / "evaluation.json"
+    # Ingest itself knows, source by source, what is already there.
+    ingest(captures, frames, config.ingest)
+    frames_digest = _file_digest(frames / "frames.parquet")
+    wanted = {"config": asdict(config.train), "init": config.init}
+    if config.retrain:
+        shutil.rmtree(training, ignore_errors=True)
+        stages.done.pop("train", None)
+    stages.run("train", wanted, training, lambda: train(frames, training, config.train, config.init))
+    trained = {"train": stages.done["train"]["inputs"], "when": (training / "config.json").stat().st_mtime_ns}
+    stages.run("export", trained, encoder, lambda: export(training, encoder))
+    indexed = {
+        "frames": frames_digest,
+        "encoder": _file_digest(encoder / "encoder.json"),
+        "config": asdict(config.build),
+    }
+    stages.run("build", indexed, index / "CURRENT", lambda: build(frames, encoder, index, config.build))
+    if (Frames.open(frames).split == "test").any():
+        measured = {"index": current_version(index), "frames": frames_digest, "config": asdict(config.evaluate)}
+        action = lambda: evaluate(frames, encoder, index, evaluation, config.evaluate)  # noqa: E731
+        stages.run("evaluate", measured, evaluation, action)
+    return index
+
+
+def _file_digest(path: Path) -> str:
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise ArtifactError(path, f"cannot be read: {error.strerror}") from None
+
+
+def _peak_memory_mib() -> float:
+    """The largest resident size so far of this process or of one of its finished children, in MiB."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return round(peak * unit / 2**20, 1)

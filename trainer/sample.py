@@ -1,0 +1,105 @@
+"""A sample request: one test frame as a user would post it, with the truth beside it to compare the answer with."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import cv2
+import httpx
+import numpy as np
+
+from index.iou import iou_3d
+from index.schema import Box, Camera, InvalidValueError
+from trainer.frames import Frames
+from trainer.picture import ANSWER, TRUTH, draw_box, write_picture
+
+
+def write_sample(frames: Path, out: Path) -> Path:
+    """Writes ``image.jpg``, ``fields.json`` (the form fields) and ``truth.json`` of one test frame.
+
+    The frame is chosen by rule, not by result: the middle frame of the first test video of the last category.
+    """
+    everything = Frames.open(frames)
+    with_box = np.asarray(everything.table["box"].is_valid())
+    tests = everything.select((everything.split == "test") & with_box)
+    if len(tests) == 0:
+        raise InvalidValueError("frames", str(frames), "frames with a test split whose boxes are known")
+    of_category = tests.select(tests.category == tests.category.max())
+    track = of_category.tracks()[0]
+    row = int(track[len(track) // 2])
+    frame = of_category.frame(row)
+    camera, plane = frame.view.posed()
+    fields = {
+        "camera": asdict(camera),
+        "plane": {"normal": plane.normal.tolist(), "point": (-plane.offset * plane.normal).tolist()},
+        "rect": list(frame.view.rect),
+    }
+    assert frame.box is not None
+    truth = {"frame": frame.id, "category": frame.category, "corners": frame.box.corners.tolist()}
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "image.jpg").write_bytes(of_category.jpeg(row))
+    (out / "fields.json").write_text(json.dumps(fields, indent=2) + "\n")
+    (out / "truth.json").write_text(json.dumps(truth, indent=2) + "\n")
+    return out
+
+
+def post_sample(sample: Path, url: str, wait_s: float = 60.0) -> dict[str, Any]:
+    """Waits until the service at ``url`` is ready, posts the sample to ``/pose`` and returns the answer's JSON.
+
+    Raises:
+        TimeoutError: the service did not become ready.
+        httpx.HTTPStatusError: it refused the request.
+    """
+    _wait_until_ready(url, wait_s)
+    fields = json.loads((sample / "fields.json").read_text())
+    files = {"image": ("image.jpg", (sample / "image.jpg").read_bytes(), "image/jpeg")}
+    data = {name: json.dumps(value) for name, value in fields.items()}
+    response = httpx.post(f"{url}/pose", files=files, data=data, timeout=60)
+    response.raise_for_status()
+    answer: dict[str, Any] = response.json()
+    return answer
+
+
+def _wait_until_ready(url: str, wait_s: float) -> None:
+    deadline = time.monotonic() + wait_s
+    while time.monotonic() < deadline:
+        try:
+            if httpx.get(f"{url}/readyz", timeout=5).status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.2)
+    raise TimeoutError(f"no service became ready at {url} within {wait_s:g} s")
+
+
+def curl_command(sample: Path, url: str) -> str:
+    """The sample request as a command to paste."""
+    fields = json.loads((sample / "fields.json").read_text())
+    parts = [f"-F {name}='{json.dumps(_rounded(value))}'" for name, value in fields.items()]
+    return " \\\n  ".join([f"curl {url}/pose -F image=@{sample / 'image.jpg'}", *parts])
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_rounded(item) for item in value]
+    return round(value, 4) if isinstance(value, float) else value
+
+
+def compare(sample: Path, answer: dict[str, Any]) -> tuple[float, Path]:
+    """The answer's 3D IoU with the truth, and ``answer.jpg`` with both boxes drawn (truth green, answer orange)."""
+    truth = json.loads((sample / "truth.json").read_text())
+    camera = Camera(**json.loads((sample / "fields.json").read_text())["camera"])
+    picture = cv2.cvtColor(cv2.imread(str(sample / "image.jpg")), cv2.COLOR_BGR2RGB)
+    picture = draw_box(picture, Box.from_corners(truth["corners"]), camera, TRUTH)
+    found = answer["objects"][0]["box"]
+    if found is None:
+        return 0.0, write_picture(sample / "answer.jpg", picture)
+    box = Box(np.array(found["rotation"]), np.array(found["center"]), np.array(found["size"]))
+    iou = float(iou_3d(box.corners[None], np.array(truth["corners"])[None])[0])
+    return iou, write_picture(sample / "answer.jpg", draw_box(picture, box, camera, ANSWER))
