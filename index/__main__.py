@@ -6,10 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
-import cv2
-
+from index.picture import decode_picture
 from index.predict import DEFAULT_K, Prediction, open_predictor
-from index.schema import ImageError, InvalidValueError, NearposeError, View
+from index.schema import InvalidValueError, NearposeError, View
 from index.store import current_version, read_manifest, rollback, verify_version, versions
 
 
@@ -77,13 +76,18 @@ def _search(options: argparse.Namespace) -> None:
             raise InvalidValueError("frame", options.frame, "the id of an indexed frame") from None
         _print(predictor.neighbours_of(row, options.k, options.category))
         return
-    pixels = cv2.imread(str(options.image), cv2.IMREAD_COLOR_RGB)
-    if pixels is None:
-        raise ImageError(f"{options.image}: not a picture that can be read")
+    pixels = decode_picture(_read(options.image))
     height, width = pixels.shape[:2]
     view = View(None, None, tuple(options.rect) if options.rect else (0, 0, width, height))
     predictions, _ = predictor.predict(pixels, [view], options.k, options.category)
     _print(predictions[0])
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidValueError("image", str(path), f"a readable file ({error.strerror})") from None
 
 
 def _print(prediction: Prediction) -> None:

@@ -8,17 +8,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from index.encoder import Encoder, open_encoder
+from index.picture import Image
 from index.schema import EncoderMismatchError, GeometryError, InvalidValueError, Neighbour, View
 from index.store import FrameIndex, IndexVersion, Rows, Vectors, open_index
 from index.transfer import Fit, fit_box
 
 DEFAULT_K = 5
 MAX_K = 100
-
-Image = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)

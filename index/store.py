@@ -130,7 +130,8 @@ class FrameIndex:
             similarities, rows = self._searcher.search(queries, k)
         else:
             selector = self._selector(category, exclude_object)
-            similarities, rows = self._flat.search(queries, k, params=faiss.SearchParameters(sel=selector))
+            parameters = faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]  # its stubs lack it
+            similarities, rows = self._flat.search(queries, k, params=parameters)
         similarities[rows < 0] = -np.inf
         return similarities, rows
 
@@ -140,7 +141,8 @@ class FrameIndex:
         wanted = np.ones(len(self), dtype=bool) if category is None else self._categories == category
         if exclude_object is not None:
             wanted &= self._objects != exclude_object
-        return faiss.IDSelectorBitmap(np.packbits(wanted, bitorder="little"))
+        bitmap = np.packbits(wanted, bitorder="little")
+        return faiss.IDSelectorBitmap(bitmap)  # type: ignore[call-arg,arg-type]  # its stubs are those of the C++ class
 
 
 def _on_gpu(flat: faiss.IndexFlatIP) -> faiss.Index:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from index.encoder import letterbox
-from index.schema import Rect
 
 
 class RawPixels:
@@ -22,7 +23,7 @@ class RawPixels:
         """16 x 16 x 3."""
         return self.side * self.side * 3
 
-    def crop(self, image: NDArray[np.uint8], rect: Rect) -> NDArray[np.uint8]:
+    def crop(self, image: NDArray[np.uint8], rect: Sequence[float]) -> NDArray[np.uint8]:
         """The same letterbox crop that an encoder sees, (64, 64, 3)."""
         return letterbox(image, rect, self.input_size)
 
@@ -33,4 +34,6 @@ class RawPixels:
         small = np.stack([cv2.resize(c, (self.side, self.side), interpolation=cv2.INTER_AREA) for c in crops])
         # Centred on mid-grey, so that the cosine compares patterns and not brightness.
         vectors = (small.astype(np.float32) - 127.5).reshape(len(crops), -1)
-        return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-6)
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+        unit: NDArray[np.float32] = vectors / np.maximum(lengths, 1e-6)
+        return unit

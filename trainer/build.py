@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from index.encoder import open_encoder
 from index.schema import InvalidValueError
 from index.store import FrameIndex, write_index
-from trainer.embed import embed_frames
 from trainer.frames import Frames
+from trainer.inference import embed_frames
 
 logger = logging.getLogger(__name__)
 

@@ -17,17 +17,18 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from index.encoder import Encoder, open_encoder
+from index.encoder import Encoder, Spec, open_encoder
 from index.iou import iou_3d
 from index.predict import DEFAULT_K, Prediction, Predictor, open_predictor
 from index.schema import Box, Frame, GeometryError, InvalidValueError, View
 from index.store import FrameIndex
 from index.transfer import transfer_box
 from trainer.baselines import RawPixels
-from trainer.embed import embed_frames
 from trainer.export import export_random
 from trainer.frames import Frames
+from trainer.inference import embed_frames, predict_frame
 from trainer.metrics import Estimate, average_precisions, category_mean
+from trainer.train import TrainConfig
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +88,7 @@ def evaluate(frames: Path, encoder: Path, index: Path, out: Path, config: Evalua
     rows = _random_boxes(references, queries, config.seed)
     rows.append(_measure("raw 16x16 pixels", _in_memory(RawPixels(), references), queries, config))
     with TemporaryDirectory() as folder:
-        random = open_encoder(export_random(encoder, Path(folder) / "encoder", config.seed), config.device)
+        random = open_encoder(_untrained(encoder, Path(folder) / "encoder", config.seed), config.device)
         rows.append(_measure("random network", _in_memory(random, references), queries, config))
     rows.append(_measure("trained encoder", trained, queries, config))
     result = {
@@ -130,6 +131,12 @@ def _queries(frames: Frames, most: int) -> Frames:
     return frames.select(rows)
 
 
+def _untrained(encoder: Path, out: Path, seed: int) -> Path:
+    """The same network as ``encoder`` as it was before any training."""
+    spec = Spec.read(encoder)
+    return export_random(TrainConfig(architecture=spec.architecture, input_size=spec.input_size), out, seed)
+
+
 def _in_memory(encoder: Encoder, references: Frames) -> Predictor:
     vectors = embed_frames(encoder, references, "embed references")
     return Predictor(encoder, FrameIndex.from_frames(vectors, [references.frame(i) for i in range(len(references))]))
@@ -153,12 +160,6 @@ def _measure(name: str, predictor: Predictor, queries: Frames, config: EvaluateC
         reid_same_video=_reid(vectors, queries, same_video=True),
         iou_by_category=_by_category(_hits(consensus, truths), queries.category),
     )
-
-
-def predict_frame(predictor: Predictor, frames: Frames, row: int, k: int = DEFAULT_K) -> Prediction:
-    """The answer for one stored frame as the query."""
-    predictions, _ = predictor.predict(frames.image(row), [frames.frame(row).view], k)
-    return predictions[0]
 
 
 def _first_box(prediction: Prediction, truth: Frame) -> Box | None:

@@ -7,16 +7,15 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from index.encoder import letterbox
+from index.picture import Image, decode_picture
 from index.predict import Prediction, Predictor
 from index.schema import Box, Camera
 from index.store import IndexVersion
-from trainer.evaluate import predict_frame
 from trainer.frames import Frames
+from trainer.inference import predict_frame
 
-Image = NDArray[np.uint8]
 Colour = tuple[int, int, int]
 
 TRUTH: Colour = (70, 200, 90)
@@ -72,7 +71,7 @@ def _neighbour_crop(predictor: Predictor, row: int, side: int) -> Image:
     index = predictor.index
     if not isinstance(index, IndexVersion):
         raise TypeError("an index in memory has no pictures")
-    picture = cv2.imdecode(np.frombuffer(index.thumbnail(row), np.uint8), cv2.IMREAD_COLOR_RGB)
+    picture = decode_picture(index.thumbnail(row))
     view = index.frame(row).view
     scale = picture.shape[1] / view.camera.width if view.camera else 1.0
     x0, y0, x1, y1 = (scale * value for value in view.rect)

@@ -13,11 +13,11 @@ import hashlib
 import json
 import logging
 import resource
-import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from trainer.evaluate import EvaluateConfig, evaluate
 from trainer.export import export
 from trainer.frames import Frames
 from trainer.ingest import IngestConfig, ingest
-from trainer.train import TrainConfig, train
+from trainer.train import TrainConfig, read_config, train
 
 logger = logging.getLogger(__name__)
 
@@ -103,9 +103,8 @@ def rebuild(captures: Path, run: Path, config: RebuildConfig) -> Path:
     ingest(captures, frames, config.ingest)
     frames_digest = _file_digest(frames / "frames.parquet")
     wanted = {"config": asdict(config.train), "init": config.init}
-    if config.retrain:
-        shutil.rmtree(training, ignore_errors=True)
-        stages.done.pop("train", None)
+    if training.exists() and (config.retrain or read_config(training) != config.train):
+        training.rename(run / f"training-until-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
     stages.run("train", wanted, training, lambda: train(frames, training, config.train, config.init))
     trained = {"train": stages.done["train"]["inputs"], "when": (training / "config.json").stat().st_mtime_ns}
     stages.run("export", trained, encoder, lambda: export(training, encoder))

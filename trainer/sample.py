@@ -8,11 +8,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import cv2
 import httpx
 import numpy as np
 
 from index.iou import iou_3d
+from index.picture import decode_picture
 from index.schema import Box, Camera, InvalidValueError
 from trainer.frames import Frames
 from trainer.picture import ANSWER, TRUTH, draw_box, write_picture
@@ -28,7 +28,7 @@ def write_sample(frames: Path, out: Path) -> Path:
     tests = everything.select((everything.split == "test") & with_box)
     if len(tests) == 0:
         raise InvalidValueError("frames", str(frames), "frames with a test split whose boxes are known")
-    of_category = tests.select(tests.category == tests.category.max())
+    of_category = tests.select(tests.category == max(set(tests.category)))
     track = of_category.tracks()[0]
     row = int(track[len(track) // 2])
     frame = of_category.frame(row)
@@ -95,8 +95,9 @@ def compare(sample: Path, answer: dict[str, Any]) -> tuple[float, Path]:
     """The answer's 3D IoU with the truth, and ``answer.jpg`` with both boxes drawn (truth green, answer orange)."""
     truth = json.loads((sample / "truth.json").read_text())
     camera = Camera(**json.loads((sample / "fields.json").read_text())["camera"])
-    picture = cv2.cvtColor(cv2.imread(str(sample / "image.jpg")), cv2.COLOR_BGR2RGB)
-    picture = draw_box(picture, Box.from_corners(truth["corners"]), camera, TRUTH)
+    picture = draw_box(
+        decode_picture((sample / "image.jpg").read_bytes()), Box.from_corners(truth["corners"]), camera, TRUTH
+    )
     found = answer["objects"][0]["box"]
     if found is None:
         return 0.0, write_picture(sample / "answer.jpg", picture)

@@ -1,4 +1,4 @@
-"""Frames to vectors, through the exported encoder: what the index is built from and the evaluation compares."""
+"""Stored frames through the encoder and the index: what is built from and measured with."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from index.encoder import Encoder
+from index.predict import DEFAULT_K, Prediction, Predictor
 from trainer.frames import Frames
 
 _BATCH = 128
@@ -27,3 +28,9 @@ def embed_frames(encoder: Encoder, frames: Frames, description: str = "embed") -
             vectors.append(encoder.embed(np.stack(list(pool.map(crop, rows)))))
             bar.update(len(rows))
     return np.concatenate(vectors)
+
+
+def predict_frame(predictor: Predictor, frames: Frames, row: int, k: int = DEFAULT_K) -> Prediction:
+    """The answer for one stored frame as the query."""
+    predictions, _ = predictor.predict(frames.image(row), [frames.frame(row).view], k)
+    return predictions[0]

@@ -1,0 +1,124 @@
+"""How the pipeline does on real photographs: templeRing's boxes and COIL-100's identities.
+
+    python -m benchmarks.real_data temple --encoder runs/demo/encoder
+    python -m benchmarks.real_data coil --minutes 5
+
+``temple``: every third of 47 calibrated views is indexed, the others are queries. ``coil``: an encoder is trained from
+random weights on the turntable videos of objects 1-40 and must recognise objects 41-70; for each query, frames of the
+same object less than 30 degrees away do not count. Both need the data sets in ``../shared/data``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from index.encoder import Encoder, open_encoder
+from index.iou import iou_3d
+from index.predict import Predictor
+from index.schema import Frame
+from index.store import FrameIndex
+from index.transfer import fit_box
+from tests.real_captures import SHARED, coil, temple_ring
+from trainer.baselines import RawPixels
+from trainer.export import export, export_random
+from trainer.frames import Frames
+from trainer.inference import embed_frames, predict_frame
+from trainer.ingest import IngestConfig, ingest
+from trainer.metrics import average_precisions
+from trainer.train import PRESETS, train
+
+
+def temple(encoder: Path) -> dict[str, Any]:
+    """Mean 3D IoU and share above 0.5, for ``encoder``, raw pixels and the true nearest view."""
+    with TemporaryDirectory() as folder:
+        root = Path(folder)
+        temple_ring(SHARED / "middlebury" / "templeRing", root / "captures", lambda number: number % 3 == 0)
+        frames = Frames.open(ingest(root / "captures", root / "frames", IngestConfig(workers=1)))
+        references, queries = (frames.select(frames.split == split) for split in ("train", "test"))
+        items = [references.frame(i) for i in range(len(references))]
+        truths = [queries.frame(i) for i in range(len(queries))]
+        result: dict[str, Any] = {"indexed": len(references), "queries": len(queries)}
+        for name, runtime in (("encoder", open_encoder(encoder)), ("raw pixels", RawPixels())):
+            predictor = Predictor(runtime, FrameIndex.from_frames(embed_frames(runtime, references), items))
+            for k in (1, 5):
+                fits = [predict_frame(predictor, queries, i, k).fit for i in range(len(queries))]
+                boxes = [fit.box if fit else None for fit in fits]
+                result[f"{name}, k = {k}"] = _overlap(boxes, truths)
+        nearest = [max(items, key=lambda item, truth=truth: _same_direction(item, truth)) for truth in truths]
+        bound = [fit_box([item], truth.view).box for item, truth in zip(nearest, truths, strict=True)]
+        result["true nearest view"] = _overlap(bound, truths)
+    return result
+
+
+def _same_direction(a: Frame, b: Frame) -> float:
+    """Cosine between the directions in which two frames' cameras see their boxes, in the boxes' own axes."""
+    directions = [-frame.box.rotation.T @ frame.box.center for frame in (a, b)]
+    return float(np.prod([1 / np.linalg.norm(d) for d in directions]) * (directions[0] @ directions[1]))
+
+
+def _overlap(boxes: list[Any], truths: list[Frame]) -> dict[str, float]:
+    overlaps = [
+        0.0 if box is None else float(iou_3d(box.corners[None], truth.box.corners[None])[0])
+        for box, truth in zip(boxes, truths, strict=True)
+    ]
+    return {
+        "mean_iou": round(float(np.mean(overlaps)), 3),
+        "above_0.5": round(float(np.mean(np.array(overlaps) > 0.5)), 3),
+    }
+
+
+def coil_reid(minutes: float, init: Path | None) -> dict[str, Any]:
+    """Re-identification of unseen objects: mAP and R@1 by pairing, beside random weights and raw pixels."""
+    with TemporaryDirectory() as folder:
+        root = Path(folder)
+        coil(SHARED / "coil100", root / "captures", lambda number: "train" if number <= 40 else "test")
+        frames_path = ingest(root / "captures", root / "frames", IngestConfig(workers=1))
+        frames = Frames.open(frames_path)
+        queries = frames.select(frames.split == "test")
+        base = dataclasses.replace(PRESETS["demo"], epochs=1000, max_minutes=minutes, monitor_every=1000)
+        result = {"raw pixels": _reid(RawPixels(), queries)}
+        result["random network"] = _reid(open_encoder(export_random(base, root / "random", 0)), queries)
+        if init is not None:
+            result["initial encoder"] = _reid(open_encoder(init), queries)
+        for pairs in ("nearby", "distant"):
+            config = dataclasses.replace(base, pairs=pairs)
+            checkpoint = train(frames_path, root / f"training-{pairs}", config, init)
+            result[f"{pairs}, {minutes:g} min"] = _reid(open_encoder(export(checkpoint, root / pairs)), queries)
+    return result
+
+
+def _reid(encoder: Encoder, queries: Frames) -> dict[str, float]:
+    vectors = embed_frames(encoder, queries)
+    degrees = queries.time_s * 50  # a picture every 10 degrees, five a second
+    apart = np.abs((degrees[:, None] - degrees + 180) % 360 - 180)
+    same = queries.object_id[:, None] == queries.object_id
+    ignored = same & (apart < 29.9)
+    similarities = vectors @ vectors.T
+    precision = average_precisions(similarities, same, ignored)
+    nearest = np.where(ignored, -np.inf, similarities).argmax(axis=1)
+    hits = queries.object_id[nearest] == queries.object_id
+    return {"map": round(float(precision.mean()), 3), "r_at_1": round(float(hits.mean()), 3)}
+
+
+def main() -> None:
+    """Runs one of the two and prints JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(required=True, dest="name")
+    commands.add_parser("temple").add_argument("--encoder", type=Path, default=Path("runs/demo/encoder"))
+    coil_parser = commands.add_parser("coil")
+    coil_parser.add_argument("--minutes", type=float, default=5)
+    coil_parser.add_argument("--init", type=Path, help="an exported encoder to continue from")
+    options = parser.parse_args()
+    result = temple(options.encoder) if options.name == "temple" else coil_reid(options.minutes, options.init)
+    print(json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+    main()

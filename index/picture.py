@@ -1,0 +1,19 @@
+"""Encoded pictures to pixels, for pictures that we wrote ourselves or that a command line names."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from index.schema import ImageError
+
+Image = NDArray[np.uint8]
+
+
+def decode_picture(data: bytes) -> Image:
+    """The bytes of a JPEG or PNG file -> (h, w, 3) uint8 RGB, upright. Raises ImageError when they are no picture."""
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB) if data else None
+    if pixels is None:
+        raise ImageError(f"{len(data)} bytes that are not a picture")
+    return pixels.astype(np.uint8, copy=False)

@@ -1,0 +1,1 @@
+"""The offline side: captures in, encoder and index out."""

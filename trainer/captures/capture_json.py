@@ -1,0 +1,186 @@
+"""The document ``capture.json``: its fields, and what must hold between them. ``folder`` says what they mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from index.schema import Array, Camera, InvalidValueError, checked_rect
+from trainer.captures.shot import CaptureError
+
+# Matrices in text are rounded: this far from a rotation they are taken for the nearest one.
+_ROUNDING = 1e-3
+
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Name = Annotated[str, Field(min_length=1)]
+Vector = tuple[Number, Number, Number]
+Row = tuple[Number, Number, Number, Number]
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class CameraDocument(_Document):
+    """Pixels of the full picture."""
+
+    fx: Positive
+    fy: Positive
+    cx: Number
+    cy: Number
+    width: Annotated[int, Field(gt=0)]
+    height: Annotated[int, Field(gt=0)]
+
+    def camera(self) -> Camera:
+        return Camera(self.fx, self.fy, self.cx, self.cy, self.width, self.height)
+
+
+class PlaneDocument(_Document):
+    """World frame, metres."""
+
+    normal: Vector
+    point: Vector
+
+
+class BoxDocument(_Document):
+    """World frame, metres; ``rotation`` is world_from_box."""
+
+    center: Vector
+    size: tuple[Positive, Positive, Positive]
+    rotation: tuple[Vector, Vector, Vector]
+
+
+class ObjectDocument(_Document):
+    id: Name
+    category: Name
+    box: BoxDocument | None = None
+
+
+class FrameDocument(_Document):
+    image: Name | None = None
+    index: Annotated[int, Field(ge=0)] | None = None
+    time_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    camera: CameraDocument | None = None
+    world_from_camera: tuple[Row, Row, Row, Row] | None = None
+    rects: dict[str, Row] = {}
+
+
+class CaptureDocument(_Document):
+    """The whole file."""
+
+    objects: Annotated[list[ObjectDocument], Field(min_length=1)]
+    frames: Annotated[list[FrameDocument], Field(min_length=1)]
+    axes: Literal["opencv", "arkit"] | None = None
+    fps: Positive | None = None
+    video: Name | None = None
+    camera: CameraDocument | None = None
+    plane: PlaneDocument | None = None
+    split: Literal["train", "valid", "test"] = "train"
+
+
+def load_capture(file: Path) -> CaptureDocument:
+    """The document in ``file``, checked.
+
+    Raises CaptureError when the file is missing, InvalidValueError naming file, field, value and bound for the first
+    fault in it.
+    """
+    try:
+        document = CaptureDocument.model_validate_json(file.read_bytes())
+        for fault in _faults(document):
+            raise fault
+    except FileNotFoundError:
+        raise CaptureError(file, "missing") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        bound = first["msg"].removeprefix("Input should be ")
+        raise InvalidValueError(f"{file}: {_field(first['loc'])}", first["input"], bound) from None
+    except InvalidValueError as error:
+        raise InvalidValueError(f"{file}: {error.field}", error.value, error.bound) from None
+    return document
+
+
+def _field(location: tuple[int | str, ...]) -> str:
+    """``("objects", 0, "box")`` as ``objects[0].box``."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).removeprefix(".")
+
+
+def nearest_rotation(field: str, matrix: object) -> Array:
+    """The rotation (3, 3) that ``matrix`` is, but for rounding; InvalidValueError when it is none."""
+    values = np.asarray(matrix, np.float64)
+    u, _, vt = np.linalg.svd(values)
+    rotation: Array = u @ vt
+    if np.abs(rotation - values).max() > _ROUNDING or np.linalg.det(rotation) < 0:
+        raise InvalidValueError(field, matrix, "a rotation: orthonormal with determinant +1")
+    return rotation
+
+
+def _faults(document: CaptureDocument) -> Iterator[InvalidValueError]:
+    yield from _object_faults(document)
+    if document.plane and not any(document.plane.normal):
+        yield InvalidValueError("plane.normal", document.plane.normal, "longer than zero")
+    for k, frame in enumerate(document.frames):
+        yield from _picture_faults(document, frame, f"frames[{k}]")
+        yield from _pose_faults(document, frame, f"frames[{k}]")
+    yield from _order_faults(document)
+
+
+def _object_faults(document: CaptureDocument) -> Iterator[InvalidValueError]:
+    with_rects = {name for frame in document.frames for name in frame.rects}
+    ids = [item.id for item in document.objects]
+    for k, item in enumerate(document.objects):
+        if item.id in ids[:k]:
+            yield InvalidValueError(f"objects[{k}].id", item.id, "given to one object alone")
+        if item.box:
+            nearest_rotation(f"objects[{k}].box.rotation", item.box.rotation)
+        if item.id in with_rects:
+            continue
+        if item.box is None:
+            yield InvalidValueError(f"objects[{k}].box", None, f"given, or frames have rects for {item.id!r}")
+        if document.plane is None:
+            yield InvalidValueError("plane", None, f"given, or frames have rects for {item.id!r}")
+
+
+def _picture_faults(document: CaptureDocument, frame: FrameDocument, field: str) -> Iterator[InvalidValueError]:
+    wanted, other = ("index", "image") if document.video else ("image", "index")
+    if getattr(frame, wanted) is None:
+        yield InvalidValueError(
+            f"{field}.{wanted}", None, f"given: the capture has {'a' if document.video else 'no'} video"
+        )
+    if getattr(frame, other) is not None:
+        yield InvalidValueError(f"{field}.{other}", getattr(frame, other), f"left out, for the frame has its {wanted}")
+    if document.video is None and frame.time_s is None and document.fps is None:
+        yield InvalidValueError(f"{field}.time_s", None, "given, or the capture has fps")
+
+
+def _pose_faults(document: CaptureDocument, frame: FrameDocument, field: str) -> Iterator[InvalidValueError]:
+    for name, rect in frame.rects.items():
+        if name not in {item.id for item in document.objects}:
+            yield InvalidValueError(f"{field}.rects.{name}", rect, "of one of the objects")
+        checked_rect(rect, field=f"{field}.rects.{name}")
+    if frame.world_from_camera is None:
+        if not frame.rects:
+            yield InvalidValueError(f"{field}.world_from_camera", None, "given, or the frame has rects")
+        return
+    if document.axes is None:
+        yield InvalidValueError("axes", None, "'opencv' or 'arkit', for frames have world_from_camera")
+    if (frame.camera or document.camera) is None:
+        yield InvalidValueError(f"{field}.camera", None, "given here or for the whole capture")
+    pose = np.array(frame.world_from_camera)
+    nearest_rotation(f"{field}.world_from_camera", pose[:3, :3])
+    if not np.array_equal(pose[3], (0, 0, 0, 1)):
+        yield InvalidValueError(f"{field}.world_from_camera[3]", frame.world_from_camera[3], "(0, 0, 0, 1)")
+
+
+def _order_faults(document: CaptureDocument) -> Iterator[InvalidValueError]:
+    for name in ("index", "time_s"):
+        last = -1.0
+        for k, frame in enumerate(document.frames):
+            value = getattr(frame, name)
+            if value is not None and value <= last:
+                yield InvalidValueError(f"frames[{k}].{name}", value, f"more than {last:g}, that of a frame before it")
+            last = last if value is None else value

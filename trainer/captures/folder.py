@@ -1,0 +1,197 @@
+"""A user's own captures: ``<captures>/<sequence>/capture.json`` beside its pictures or its video.
+
+.. code-block:: json
+
+    {"axes": "opencv", "fps": 5,
+     "camera": {"fx": 1500, "fy": 1500, "cx": 720, "cy": 960, "width": 1440, "height": 1920},
+     "plane": {"normal": [0, 1, 0], "point": [0, 0, 0]},
+     "objects": [{"id": "mug-17", "category": "cup",
+                  "box": {"center": [0, 0.05, 0], "size": [0.08, 0.1, 0.08],
+                          "rotation": [[1, 0, 0], [0, 1, 0], [0, 0, 1]]}}],
+     "frames": [{"image": "0001.jpg", "time_s": 0.0, "world_from_camera": [["4x4"]]},
+                {"image": "0002.jpg", "rects": {"mug-17": [410, 620, 905, 1240]}}]}
+
+- ``plane`` and ``box`` are in the world frame, metres; the box's rotation is ``world_from_box``, its y axis up.
+- ``camera`` is of the upright picture, in pixels counted from the top-left corner; a frame may give its own. A picture
+  of another size but the same shape scales it.
+- Pictures are upright as they are stored (an EXIF orientation is applied).
+- ``axes`` says which way the camera of ``world_from_camera`` looks. ``opencv``: x right, y down, z forward. ``arkit``:
+  x right, y up, z backward, as in ``ARCamera.transform``. Both are meant in the picture that ``camera`` describes.
+  ARKit's own values describe the sensor's landscape picture: where such a ``camera`` comes with a portrait picture, the
+  picture is the sensor's turned a quarter clockwise (a phone held upright), and camera and axes are turned with it.
+- ``rects`` (x0, y0, x1, y1 in the picture's own pixels, by object) replace a projected box, and are all there is where
+  plane, box or camera are not known: such frames have no pose.
+- An object that a frame gives no rect for, and that has no pose there, is not in that frame.
+- ``video`` with each frame's ``index`` replaces ``image``. ``fps`` spaces frames that have no ``time_s``.
+- ``split`` is ``train`` (the default), ``valid`` or ``test``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from index.schema import Array, Box, Camera, Frame, InvalidValueError, Plane, Rect, View, checked_rect
+from trainer.captures.arkit import CAMERA_FROM_SENSOR, CAMERA_FROM_UNTURNED, turned_upright
+from trainer.captures.capture_json import (
+    BoxDocument,
+    CaptureDocument,
+    FrameDocument,
+    ObjectDocument,
+    PlaneDocument,
+    load_capture,
+    nearest_rotation,
+)
+from trainer.captures.shot import Image, Reason, RejectedError, Shot, box_rect, decode_image, frame_id, is_jpeg
+from trainer.captures.video import Sampler, video_frames
+
+_FILE = "capture.json"
+# A picture stored smaller than its camera says may be this many pixels off its shape.
+_ROUNDING = 1.5
+
+# A kept picture: its number in the document, seconds, pixels (None: unreadable), and bytes where they are JPEG.
+_Picture = tuple[int, float, Image | None, bytes | None]
+
+
+@dataclass(frozen=True)
+class CaptureFolder:
+    """One folder with a ``capture.json``; its name is the sequence's."""
+
+    folder: Path
+    fps: float
+
+    @property
+    def key(self) -> str:
+        return self.folder.resolve().name
+
+    def files(self) -> tuple[Path, ...]:
+        return tuple(sorted(file for file in self.folder.rglob("*") if file.is_file()))
+
+    def read(self) -> Iterator[Shot]:
+        document = load_capture(self.folder / _FILE)
+        pictures = self._from_video(document, document.video) if document.video else self._from_images(document)
+        for number, time_s, image, jpeg in pictures:
+            if image is None:
+                yield Shot(None, (), self.key, document.split, time_s, (Reason.UNREADABLE,))
+            else:
+                frames, rejected = self._frames(document, number, image)
+                yield Shot(image, frames, self.key, document.split, time_s, rejected, jpeg)
+
+    def _from_images(self, document: CaptureDocument) -> Iterator[_Picture]:
+        sampler = Sampler(self.fps)
+        for number, frame in enumerate(document.frames):
+            time_s = number / (document.fps or 1) if frame.time_s is None else frame.time_s
+            if sampler.keeps(time_s):
+                file = self.folder / str(frame.image)
+                data = file.read_bytes() if file.is_file() else b""
+                yield number, time_s, decode_image(data), data if is_jpeg(data) else None
+
+    def _from_video(self, document: CaptureDocument, video: str) -> Iterator[_Picture]:
+        sampler = Sampler(self.fps)
+        numbers = {frame.index: number for number, frame in enumerate(document.frames)}
+        for picture in video_frames(self.folder / video):
+            number = numbers.pop(picture.index, None)
+            if number is not None and sampler.keeps(picture.time_s):
+                yield number, picture.time_s, picture.decode(), None
+            if not numbers:
+                return
+        index, number = next(iter(numbers.items()))
+        raise InvalidValueError(
+            f"{self.folder / _FILE}: frames[{number}].index", index, "that of a picture of the video"
+        )
+
+    def _frames(
+        self, document: CaptureDocument, number: int, image: Image
+    ) -> tuple[tuple[Frame, ...], tuple[Reason, ...]]:
+        """The objects of a picture, and why others are not among them. InvalidValueError names the file."""
+        height, width = image.shape[:2]
+        try:
+            scene = _scene(document, document.frames[number], width, height)
+        except InvalidValueError as error:
+            field = f"{self.folder / _FILE}: frames[{number}].{error.field}"
+            raise InvalidValueError(field, error.value, error.bound) from None
+        except RejectedError as error:
+            return (), (error.reason,) * len(document.objects)
+        frames, rejected = [], []
+        for k, item in enumerate(document.objects):
+            try:
+                seen = scene.seen(item)
+            except RejectedError as error:
+                rejected.append(error.reason)
+            else:
+                frames += [Frame(frame_id(self.key, number, k), item.category, item.id, *seen)] if seen else []
+        return tuple(frames), tuple(rejected)
+
+
+@dataclass(frozen=True, eq=False)
+class _Pose:
+    """Where the camera stands: camera_from_world (3, 3), and its position (3,) in the world, metres."""
+
+    rotation: Array
+    position: Array
+
+    def plane(self, document: PlaneDocument) -> Plane:
+        normal, point = np.array(document.normal), np.array(document.point)
+        try:
+            return Plane.towards_camera(self.rotation @ normal, self.rotation @ (point - self.position))[0]
+        except InvalidValueError:
+            raise RejectedError(Reason.BROKEN_PLANE) from None
+
+    def box(self, document: BoxDocument) -> Box:
+        world_from_box = nearest_rotation("box.rotation", document.rotation)
+        center = self.rotation @ (np.array(document.center) - self.position)
+        return Box(self.rotation @ world_from_box, center, np.array(document.size))
+
+
+@dataclass(frozen=True, eq=False)
+class _Scene:
+    """What is known of one picture."""
+
+    camera: Camera | None
+    pose: _Pose | None
+    plane: Plane | None
+    rects: dict[str, Rect]
+
+    def seen(self, item: ObjectDocument) -> tuple[View, Box | None] | None:
+        """The object's view and box, None when it is not in the picture; RejectedError when it can't be used."""
+        rect = self.rects.get(item.id)
+        if self.camera and self.pose and self.plane and item.box:
+            box = self.pose.box(item.box)
+            inside = box_rect(box, self.camera)
+            return View(self.camera, self.plane, rect or inside), box
+        return (View(self.camera, self.plane, rect), None) if rect else None
+
+
+def _scene(document: CaptureDocument, frame: FrameDocument, width: int, height: int) -> _Scene:
+    rects = {name: checked_rect(rect, width, height, f"rects.{name}") for name, rect in frame.rects.items()}
+    if (given := frame.camera or document.camera) is None:
+        return _Scene(None, None, None, rects)
+    camera, camera_from_given = _upright(given.camera(), document.axes, width, height)
+    if frame.world_from_camera is None:
+        return _Scene(camera, None, None, rects)
+    world_from_given = np.array(frame.world_from_camera)
+    rotation = camera_from_given @ nearest_rotation("world_from_camera", world_from_given[:3, :3]).T
+    pose = _Pose(rotation, world_from_given[:3, 3])
+    return _Scene(camera, pose, pose.plane(document.plane) if document.plane else None, rects)
+
+
+def _upright(camera: Camera, axes: str | None, width: int, height: int) -> tuple[Camera, Array]:
+    """The camera of the stored picture, and the rotation to it from the camera that the document means."""
+    if _same_shape(camera, width, height):
+        return camera.resize(width, height), CAMERA_FROM_UNTURNED if axes == "arkit" else np.eye(3)
+    if axes == "arkit" and camera.width > camera.height and _same_shape(camera, height, width):
+        return turned_upright(camera).resize(width, height), CAMERA_FROM_SENSOR
+    raise InvalidValueError("camera", (camera.width, camera.height), f"of the picture's shape, {width} x {height}")
+
+
+def _same_shape(camera: Camera, width: int, height: int) -> bool:
+    return abs(camera.height * width / camera.width - height) <= _ROUNDING
+
+
+def folder_sources(path: Path, fps: float) -> list[CaptureFolder]:
+    """The capture folders in ``path``, or ``path`` itself when it is one."""
+    files = [path / _FILE] if (path / _FILE).is_file() else sorted(path.glob(f"*/{_FILE}"))
+    return [CaptureFolder(file.parent, fps) for file in files]

@@ -1,0 +1,83 @@
+"""Videos, read a picture at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from trainer.captures.shot import CaptureError, Image
+
+# Phones stamp frames with a jitter: a picture that comes this share of a period early still fills its slot.
+_EARLY = 0.05
+# Containers may announce a few frames that were never finished.
+_MISSING_SHARE = 0.02
+
+
+class Sampler:
+    """Decides which pictures of a stream to keep so that about ``fps`` per second remain.
+
+    Time is cut into slots of ``1 / fps`` seconds; the first picture of each slot is kept. A stream slower than
+    ``fps`` is kept whole.
+    """
+
+    def __init__(self, fps: float) -> None:
+        self._fps = fps
+        self._slot: int | None = None
+
+    def keeps(self, time_s: float) -> bool:
+        """Whether to keep the next picture, ``time_s`` seconds into the stream."""
+        slot = int(time_s * self._fps + _EARLY)
+        if self._slot is not None and slot <= self._slot:
+            return False
+        self._slot = slot
+        return True
+
+
+@dataclass(frozen=True, eq=False)
+class VideoFrame:
+    """A picture of a video that is not decoded yet. ``decode`` is good until the next one is asked for."""
+
+    index: int
+    time_s: float
+    _capture: cv2.VideoCapture
+
+    def decode(self) -> Image | None:
+        """(h, w, 3) uint8 RGB, turned upright as the container says; None when it cannot be decoded."""
+        decoded, bgr = self._capture.retrieve()
+        return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8) if decoded else None
+
+
+def video_frames(path: Path) -> Iterator[VideoFrame]:
+    """Every picture of a video, undecoded, in order.
+
+    Raises CaptureError when it cannot be opened, holds no picture, or ends before the length that it announces.
+    """
+    if not path.is_file():
+        raise CaptureError(path, "missing")
+    capture = cv2.VideoCapture(str(path))
+    try:
+        if not capture.isOpened():
+            raise CaptureError(path, "not a readable video")
+        capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
+        count = yield from _grabbed(capture)
+        announced = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        if count == 0 or announced - count > 1 + _MISSING_SHARE * announced:
+            raise CaptureError(path, f"truncated: ends after {count} of {announced} pictures")
+    finally:
+        capture.release()
+
+
+def _grabbed(capture: cv2.VideoCapture) -> Generator[VideoFrame, None, int]:
+    rate = capture.get(cv2.CAP_PROP_FPS)
+    index = 0
+    while capture.grab():
+        time_s = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+        if time_s <= 0 and rate > 0:
+            time_s = index / rate
+        yield VideoFrame(index, time_s, capture)
+        index += 1
+    return index

@@ -1,0 +1,122 @@
+"""Stage: a training checkpoint in, the encoder artefact out (format: ``index.encoder``)."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import openvino
+import torch
+from openvino.frontend import FrontEndManager
+from openvino.frontend.pytorch.fx_decoder import TorchFXPythonDecoder
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from index.backbone import IMAGENET_MEAN, IMAGENET_STD, build_backbone, unit_features
+from index.encoder import GRAPH, GRAPH_WEIGHTS, WEIGHTS, Spec, file_digest
+from index.schema import CorruptArtifactError
+from trainer.train import CHECKPOINT, TrainConfig, read_config
+
+
+def export(checkpoint: Path, out: Path) -> Path:
+    """Writes the backbone of the run that ``trainer.train.train`` left in ``checkpoint`` as an encoder artefact.
+
+    An artefact that lies at ``out`` is replaced once the new one is complete. Returns ``out``.
+    Raises CorruptArtifactError when there is no readable checkpoint.
+    """
+    config = read_config(checkpoint)
+    try:
+        state = torch.load(checkpoint / CHECKPOINT, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises whatever its reader meets: OSError, RuntimeError, UnpicklingError
+        raise CorruptArtifactError(checkpoint / CHECKPOINT, f"is no readable checkpoint ({error})") from error
+    prefix = "method.backbone."
+    weights = {k.removeprefix(prefix): v for k, v in state["state_dict"].items() if k.startswith(prefix)}
+    backbone = build_backbone(config.architecture)
+    backbone.load_state_dict(weights)
+    training = {"config": asdict(config), "steps": state["global_step"], "epochs": state["epoch"] + 1}
+    return _publish(backbone, config, training, out)
+
+
+def export_random(config: TrainConfig, out: Path, seed: int) -> Path:
+    """Writes a randomly initialised encoder of ``config``'s architecture: the baseline before any training."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        backbone = build_backbone(config.architecture)
+    return _publish(backbone, config, {"random_seed": seed}, out)
+
+
+def _publish(backbone: nn.Module, config: TrainConfig, training: Mapping[str, Any], out: Path) -> Path:
+    """Writes the artefact beside ``out`` and renames it into place."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as beside:
+        draft, replaced = Path(beside) / "new", Path(beside) / "old"
+        draft.mkdir()
+        _write(backbone, config, training, draft)
+        if out.exists():
+            out.rename(replaced)
+        draft.rename(out)
+    return out
+
+
+def _write(backbone: nn.Module, config: TrainConfig, training: Mapping[str, Any], folder: Path) -> None:
+    # Half precision moves a vector by less than 1e-3 and halves the file. Batch norm's vectors stay float32: their
+    # range is not bounded. The graph is made from the rounded weights, so that both runtimes compute with the same.
+    weights = {k: v.half() if v.is_floating_point() and v.ndim > 1 else v for k, v in backbone.state_dict().items()}
+    backbone.load_state_dict(weights)
+    save_file({k: v.contiguous() for k, v in weights.items()}, folder / WEIGHTS)
+    graph = _graph(_Embedding(backbone).eval(), config.input_size)
+    openvino.save_model(graph, folder / GRAPH, compress_to_fp16=True)
+    Spec(
+        architecture=config.architecture,
+        architecture_kwargs={},
+        input_size=config.input_size,
+        dimension=int(graph.output(0).partial_shape[1].get_length()),
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
+        training=training,
+        files={name: file_digest(folder / name) for name in (WEIGHTS, GRAPH, GRAPH_WEIGHTS)},
+    ).write(folder)
+
+
+class _Embedding(nn.Module):
+    """Pixels to unit vectors, as one module to convert."""
+
+    def __init__(self, backbone: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, crops: Tensor) -> Tensor:
+        return unit_features(self.backbone, crops, IMAGENET_MEAN, IMAGENET_STD)
+
+
+def _graph(module: nn.Module, size: int) -> openvino.Model:
+    """The module as OpenVINO model, (n, size, size, 3) uint8 -> (n, d) float32 for any n.
+
+    By the frontend itself: ``openvino.convert_model`` does the same and reports its use over the network.
+    """
+    example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
+    with torch.no_grad(), _quiet():
+        program = torch.export.export(module, (example,), dynamic_shapes=({0: torch.export.Dim("n")},))
+        decoder = TorchFXPythonDecoder.from_exported_program(program)
+    frontend = FrontEndManager().load_by_framework("pytorch")
+    graph = frontend.convert(frontend.load(decoder))
+    graph.reshape([-1, size, size, 3])
+    return graph
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silences the root logger: the decoder logs a traceback there for each operation that PyTorch has renamed."""
+    root, silent = logging.getLogger(), logging.NullHandler()
+    root.addHandler(silent)  # else the first message would install a handler
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
+        root.removeHandler(silent)

@@ -1,0 +1,309 @@
+"""Stage: frames in, a trained encoder's checkpoint out.
+
+The folder holds ``config.json``, ``last.ckpt`` (written after every epoch) and ``tensorboard/``. Running the stage
+again continues an interrupted run exactly where its last epoch ended.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import lightning
+import torch
+from lightning.pytorch.callbacks import TQDMProgressBar
+from lightning.pytorch.loggers import TensorBoardLogger
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from index.backbone import IMAGENET_MEAN, IMAGENET_STD, build_backbone, network_input, unit_features
+from index.encoder import WEIGHTS, Spec
+from index.schema import CorruptArtifactError, InvalidValueError
+from trainer.augment import AUGMENTATIONS
+from trainer.frames import Frames
+from trainer.monitor import CollapseMonitor, NeighbourMonitor
+from trainer.ntxent import NTXent
+from trainer.pairs import PAIRS, PairDataset, Pairing, PairOrder, Pictures
+from trainer.simsiam import SimSiam
+
+CONFIG = "config.json"
+CHECKPOINT = "last.ckpt"
+LOSSES = ("simsiam", "ntxent")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """What decides a training run. Defaults are the paper's."""
+
+    pairs: str = "nearby"  # same | nearby | distant: nearby keeps the pose best, distant the identity (table 5)
+    augmentation: str = "lc"  # px | ulc | lc | full: light crops are enough when the views differ by themselves
+    jitter: float = 0.4  # of brightness, contrast and saturation; SimCLR's at half strength
+    hue: float = 0.1  # larger: colour tells less about the object
+    grey: float = 0.2  # probability of a view without colour
+    loss: str = "simsiam"  # simsiam | ntxent: SimSiam needs no negatives, so none come from the object's own video
+    temperature: float = 0.5  # of NT-Xent; lower looks harder at the nearest negatives
+    architecture: str = "resnet50"  # resnet18_half for a CPU, or any name that timm knows
+    input_size: int = 224  # pixels; time and memory grow with its square
+    projector_width: int = 2048  # wider than the features, against a collapse of dimensions
+    predictor_width: int = 512  # a bottleneck of a quarter (SimSiam)
+    batch_size: int = 64  # pairs a step, over all processes; SimSiam needs no large batches
+    lr: float = 0.0075  # at the peak of the schedule; grows with the batch size
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    epochs: int = 25  # over all anchors
+    warmup_epochs: float = 10  # linear, then cosine to zero at the end
+    max_minutes: float | None = None  # the schedule is shortened to end by then, if the epochs would take longer
+    seed: int = 0
+    processes: int = 1  # on a CPU, one thread each; on GPUs there is one for every GPU
+    workers: int = 8  # that prepare views, for each process; 0 prepares them in the process itself
+    cache_gb: float = 16.0  # memory for decoded pictures, over all workers and processes
+    monitor_every: int = 1  # epochs between k-NN accuracies on the validation split
+
+    def __post_init__(self) -> None:
+        for field, choices in (("pairs", PAIRS), ("augmentation", tuple(AUGMENTATIONS)), ("loss", LOSSES)):
+            if getattr(self, field) not in choices:
+                raise InvalidValueError(field, getattr(self, field), f"one of {', '.join(choices)}")
+        for field in ("input_size", "projector_width", "predictor_width", "batch_size", "epochs", "processes", "lr"):
+            if getattr(self, field) <= 0:
+                raise InvalidValueError(field, getattr(self, field), "positive")
+        if self.batch_size % self.processes or self.batch_size < 2 * self.processes:
+            raise InvalidValueError("batch_size", self.batch_size, f"a multiple of {self.processes} processes, 2 each")
+        if not 0 <= self.warmup_epochs <= self.epochs:
+            raise InvalidValueError("warmup_epochs", self.warmup_epochs, f"from 0 to the {self.epochs} epochs")
+
+
+PRESETS = {
+    "paper": TrainConfig(),
+    "demo": TrainConfig(
+        pairs="distant",
+        architecture="resnet18_half",
+        input_size=64,
+        projector_width=1024,
+        predictor_width=256,
+        batch_size=128,
+        lr=0.3,
+        epochs=40,
+        warmup_epochs=2,
+        max_minutes=4,
+        processes=2,
+        workers=0,
+        cache_gb=2,
+        monitor_every=5,
+    ),
+}
+
+
+def train(frames: Path, out: Path, config: TrainConfig, init: Path | None = None) -> Path:
+    """Learns an encoder from the ``train`` split, without labels, and returns ``out``.
+
+    frames: ``<run>/frames``. init: an exported encoder whose backbone to continue from. A run of the same ``config``
+    that lies in ``out`` is continued; one of another config raises InvalidValueError.
+    """
+    _claim(out, config)
+    everything = Frames.open(frames)
+    learnt, held_out = (everything.select(everything.split == name) for name in ("train", "valid"))
+    callbacks = [_ProgressBar(), CollapseMonitor()]
+    if len(held_out):
+        callbacks.append(NeighbourMonitor(learnt, held_out, config.input_size, config.monitor_every))
+    trainer = lightning.Trainer(
+        **_hardware(config),
+        max_epochs=config.epochs,
+        callbacks=[*callbacks, _SaveEveryEpoch(out / CHECKPOINT)],
+        enable_checkpointing=False,
+        logger=TensorBoardLogger(out, name="", version="tensorboard"),
+        log_every_n_steps=1,
+        use_distributed_sampler=False,  # PairOrder shares the anchors out
+        enable_model_summary=False,
+    )
+    checkpoint = out / CHECKPOINT
+    resumed = {"ckpt_path": checkpoint, "weights_only": True} if checkpoint.exists() else {}
+    trainer.fit(Learner(config, init), PairData(learnt, config), **resumed)
+    return out
+
+
+def read_config(checkpoint: Path) -> TrainConfig:
+    """The config that ``train`` saved in its folder. Raises CorruptArtifactError when it is missing or no config."""
+    path = checkpoint / CONFIG
+    try:
+        return TrainConfig(**json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise CorruptArtifactError(path, f"is no training config ({error})") from error
+
+
+def learning_rate(config: TrainConfig, progress: float) -> float:
+    """The rate at ``progress`` through the whole run, 0 to 1: linear warm-up, then cosine to zero."""
+    warmup = config.warmup_epochs / config.epochs
+    if progress < warmup:
+        return config.lr * progress / warmup
+    return config.lr * (1 + math.cos(math.pi * min(1.0, (progress - warmup) / max(1 - warmup, 1e-9)))) / 2
+
+
+class PairData(lightning.LightningDataModule):  # type: ignore[misc]
+    """The batches of pairs for each process."""
+
+    def __init__(self, frames: Frames, config: TrainConfig) -> None:
+        super().__init__()
+        self._frames, self._config = frames, config
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Batches (n, 2, s, s, 3) uint8, n this process's share of the batch size."""
+        config, processes = self._config, self.trainer.world_size
+        augmentation = replace(
+            AUGMENTATIONS[config.augmentation], jitter=config.jitter, hue=config.hue, grey=config.grey
+        )
+        pairing = Pairing.of(self._frames, config.pairs)
+        pictures = Pictures(self._frames, config.input_size, config.cache_gb * 1e9 / processes / max(1, config.workers))
+        share = config.batch_size // processes
+        return DataLoader(
+            PairDataset(pairing, pictures, augmentation, config.seed),
+            batch_size=share,
+            sampler=PairOrder(len(pairing), share, config.seed, self.trainer.global_rank, processes),
+            num_workers=config.workers,
+            persistent_workers=config.workers > 0,
+            worker_init_fn=_use_one_thread,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+
+class Learner(lightning.LightningModule):  # type: ignore[misc]
+    """The network with its loss, optimiser and schedule."""
+
+    projections: Tensor  # (n, width) of the last step, for the monitors
+
+    def __init__(self, config: TrainConfig, init: Path | None) -> None:
+        super().__init__()
+        self._config = config
+        self._minutes_before, self._started = 0.0, 0.0
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            backbone = build_backbone(config.architecture)
+            if init is not None:
+                _continue_from(backbone, config.architecture, init)
+            self.method = _method(config, backbone).to(memory_format=torch.channels_last)
+
+    def training_step(self, pairs: Tensor, _: int) -> Tensor:
+        """pairs: (n, 2, s, s, 3) uint8."""
+        x1, x2 = (network_input(views, IMAGENET_MEAN, IMAGENET_STD) for views in pairs.unbind(1))
+        loss: Tensor
+        loss, self.projections = self.method(x1, x2)
+        self.log("loss", loss, prog_bar=True, on_step=True, on_epoch=True, sync_dist=True)
+        self.log("lr", self.optimizers().param_groups[0]["lr"])
+        return loss
+
+    @torch.no_grad()
+    def embed(self, crops: Tensor) -> Tensor:
+        """(n, s, s, 3) uint8 -> (n, d) float32 unit rows, as the exported encoder will compute them."""
+        backbone = self.method.backbone.eval()
+        rows = [
+            unit_features(backbone, part.to(self.device), IMAGENET_MEAN, IMAGENET_STD)
+            for part in torch.split(crops, 128)
+        ]
+        backbone.train()
+        return torch.cat(rows)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """SGD; group 0 follows the schedule, group 1 (SimSiam's predictor) keeps its rate (paper section 6.1)."""
+        config = self._config
+        fixed = list(self.method.fixed_rate_parameters())
+        scheduled = [p for p in self.method.parameters() if all(p is not q for q in fixed)]
+        groups = [{"params": scheduled}, {"params": fixed}] if fixed else [{"params": scheduled}]
+        return torch.optim.SGD(groups, config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
+
+    def on_fit_start(self) -> None:
+        if self.device.type == "cpu":
+            _use_one_thread()
+
+    def on_train_start(self) -> None:
+        self._started = time.monotonic()
+        self._follow_schedule()
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self._follow_schedule()
+
+    def _follow_schedule(self) -> None:
+        """Sets the next step's rate; ends the run when its steps or its minutes are used up."""
+        progress = (self.global_step + 0.5) / self.trainer.estimated_stepping_batches
+        if self._config.max_minutes is not None:
+            # All processes must agree, or their weights would part.
+            minutes = self.trainer.strategy.reduce(torch.tensor(self._minutes()), reduce_op="mean")
+            progress = max(progress, float(minutes) / self._config.max_minutes)
+        self.optimizers().param_groups[0]["lr"] = learning_rate(self._config, progress)
+        self.trainer.should_stop |= progress >= 1
+
+    def _minutes(self) -> float:
+        """Spent on training so far, those before an interruption included."""
+        return self._minutes_before + (time.monotonic() - self._started) / 60
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["minutes"] = self._minutes()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._minutes_before = checkpoint["minutes"]
+
+
+class _ProgressBar(TQDMProgressBar):  # type: ignore[misc]
+    """Without Lightning's version number of the logger, which our runs do not have."""
+
+    def get_metrics(self, *args: Any) -> dict[str, Any]:
+        return {name: value for name, value in super().get_metrics(*args).items() if name != "v_num"}
+
+
+class _SaveEveryEpoch(lightning.Callback):  # type: ignore[misc]
+    """One checkpoint, replaced atomically. Lightning's own callback warns of folders that are not empty, as ours is."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        trainer.save_checkpoint(self._path, weights_only=False)  # with the optimiser's state and the loops'
+
+
+def _method(config: TrainConfig, backbone: nn.Module) -> SimSiam | NTXent:
+    if config.loss == "simsiam":
+        return SimSiam(backbone, config.projector_width, config.predictor_width)
+    return NTXent(backbone, config.projector_width, config.temperature)
+
+
+def _continue_from(backbone: nn.Module, architecture: str, encoder: Path) -> None:
+    spec = Spec.read(encoder)
+    if spec.architecture != architecture:
+        raise InvalidValueError("architecture", architecture, f"{spec.architecture}, as that of {encoder}")
+    backbone.load_state_dict(load_file(encoder / WEIGHTS))
+
+
+def _claim(out: Path, config: TrainConfig) -> None:
+    """Makes ``out`` the folder of a run of ``config``, unless it is another's."""
+    out.mkdir(parents=True, exist_ok=True)
+    file = out / CONFIG
+    if not file.exists():
+        file.write_text(json.dumps(asdict(config), indent=2) + "\n")
+    there, asked = asdict(read_config(out)), asdict(config)
+    if differing := {name: value for name, value in asked.items() if value != there[name]}:
+        bound = ", ".join(f"{name}={there[name]!r}" for name in differing)
+        raise InvalidValueError("config", differing, f"{bound}, as that of the run in {out}, or go to another folder")
+
+
+def _hardware(config: TrainConfig) -> dict[str, Any]:
+    """Lightning's arguments for this machine: all its GPUs, or ``processes`` on the CPU; bfloat16 where it is fast."""
+    gpus = torch.cuda.device_count()
+    devices = gpus or config.processes
+    fast_bf16 = torch.cuda.is_bf16_supported() if gpus else torch.cpu.get_capabilities().get("avx512_bf16", False)
+    return {
+        "accelerator": "gpu" if gpus else "cpu",
+        "devices": devices,
+        "strategy": "ddp_spawn" if devices > 1 else "auto",
+        "sync_batchnorm": gpus > 1,
+        "precision": "bf16-mixed" if fast_bf16 else "32-true",
+    }
+
+
+def _use_one_thread(_: int = 0) -> None:
+    """More threads than processes fight for the cores."""
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
