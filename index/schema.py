@@ -61,6 +61,9 @@ class InvalidValueError(NearposeError, ValueError):
         self.field, self.value, self.bound = field, value, bound
         super().__init__(f"{field}: got {_shorten(value)}, must be {bound}")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.field, self.value, self.bound)
+
 
 class GeometryError(NearposeError):
     """Valid parts that do not fit together."""
@@ -88,6 +91,9 @@ class ArtifactError(NearposeError):
     def __init__(self, path: Path | str, reason: str) -> None:
         self.path, self.reason = Path(path), reason
         super().__init__(f"{path}: {reason}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.path, self.reason)
 
 
 class CorruptArtifactError(ArtifactError):
@@ -224,6 +230,8 @@ class Plane:
         length = float(np.linalg.norm(normal))
         if length < 1e-9:
             raise InvalidValueError("plane.normal", normal, "longer than zero")
+        if abs(length - 1.0) < 1e-12:  # a unit normal stays as it is, to the bit
+            length = 1.0
         offset = _number("plane.offset", self.offset) / length
         if offset <= 0:
             raise InvalidValueError(

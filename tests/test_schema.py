@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import pickle
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from scipy.spatial.transform import Rotation
 from index.schema import (
     BehindCameraError,
     Box,
+    CorruptArtifactError,
     InvalidValueError,
     NoPoseError,
     Plane,
@@ -175,3 +177,19 @@ def test_frame_needs_names_and_a_posed_view_for_a_box():
         dataclasses.replace(frame, category="")
     with pytest.raises(NoPoseError, match="camera and plane"):
         dataclasses.replace(frame, view=View(None, None, (0, 0, 5, 5)))
+
+
+def test_a_plane_made_from_its_own_parts_is_the_same_to_the_bit():
+    rng = np.random.default_rng(2)
+    for normal in rng.normal(size=(200, 3)):
+        plane = Plane(normal, 0.7)
+        again = Plane(plane.normal, plane.offset)
+        assert np.array_equal(again.normal, plane.normal)
+        assert again.offset == plane.offset
+
+
+def test_errors_cross_process_boundaries():
+    for error in (InvalidValueError("k", 0, "at least 1"), CorruptArtifactError("a/b", "missing")):
+        again = pickle.loads(pickle.dumps(error))
+        assert str(again) == str(error)
+        assert vars(again) == vars(error)

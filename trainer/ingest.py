@@ -15,6 +15,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
@@ -113,7 +114,7 @@ def ingest(captures: Path, out: Path, config: IngestConfig | None = None) -> Pat
 def summary(out: Path) -> str:
     """What an ingest run kept and dropped, as lines to print."""
     report = json.loads((Path(out) / "report.json").read_text())
-    lines = [", ".join(f"{count} {name}" for name, count in report["kept"].items())]
+    lines = ["kept " + ", ".join(f"{count} {name}" for name, count in report["kept"].items())]
     lines += [f"  dropped {count:6d}  {reason}" for reason, count in report["dropped"].items()]
     faults = [source["error"] for source in report["sources"] if source["error"]]
     lines += [f"  {fault}" for fault in faults[:10]]
@@ -175,7 +176,7 @@ def _read_all(sources: Sequence[Source], out: Path, config: IngestConfig) -> Ite
     with tqdm(total=len(sources), desc="ingest", unit="source") as bar:
         for report in _mapped(sources, out, config):
             totals.update(kept=report.kept, dropped=sum(report.dropped.values()))
-            bar.set_postfix(totals)
+            bar.set_postfix(totals, refresh=False)
             bar.update()
             if report.error:
                 logger.warning("%s", report.error)
@@ -191,6 +192,8 @@ def _mapped(sources: Sequence[Source], out: Path, config: IngestConfig) -> Itera
     try:
         tasks = [pool.submit(ingest_source, source, out, config) for source in sources]
         yield from (task.result() for task in as_completed(tasks))
+    except BrokenProcessPool:
+        raise CaptureError(out, "a reading process died; what is finished is kept, run again to go on") from None
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -51,7 +51,7 @@ class CollapseMonitor(lightning.Callback):  # type: ignore[misc]
     def on_train_epoch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         z: Tensor = module.projections
         figures = {"spread": spread(z), "rank": effective_rank(z)}
-        module.log_dict(figures, prog_bar=True, sync_dist=True)
+        module.log_dict(figures, prog_bar=True, rank_zero_only=True)
         if not self._warned and (figures["spread"] < _COLLAPSED_SPREAD or figures["rank"] < _COLLAPSED_RANK):
             self._warned = True
             logger.warning(

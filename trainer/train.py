@@ -192,8 +192,9 @@ class Learner(lightning.LightningModule):  # type: ignore[misc]
         x1, x2 = (network_input(views, IMAGENET_MEAN, IMAGENET_STD) for views in pairs.unbind(1))
         loss: Tensor
         loss, self.projections = self.method(x1, x2)
-        self.log("loss", loss, prog_bar=True, on_step=True, on_epoch=True, sync_dist=True)
-        self.log("lr", self.optimizers().param_groups[0]["lr"])
+        # Of the first process alone, here and in the monitors: its share of the pairs is as random as all of them.
+        self.log("loss", loss, prog_bar=True, on_step=True, on_epoch=True, rank_zero_only=True)
+        self.log("lr", self.optimizers().param_groups[0]["lr"], rank_zero_only=True)
         return loss
 
     @torch.no_grad()

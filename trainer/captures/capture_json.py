@@ -17,6 +17,7 @@ _ROUNDING = 1e-3
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Pixels = Annotated[int, Field(gt=0, strict=False)]  # 1440.0 is a whole number too
 Name = Annotated[str, Field(min_length=1)]
 Vector = tuple[Number, Number, Number]
 Row = tuple[Number, Number, Number, Number]
@@ -33,8 +34,8 @@ class CameraDocument(_Document):
     fy: Positive
     cx: Number
     cy: Number
-    width: Annotated[int, Field(gt=0)]
-    height: Annotated[int, Field(gt=0)]
+    width: Pixels
+    height: Pixels
 
     def camera(self) -> Camera:
         return Camera(self.fx, self.fy, self.cx, self.cy, self.width, self.height)
@@ -153,7 +154,9 @@ def _picture_faults(document: CaptureDocument, frame: FrameDocument, field: str)
         )
     if getattr(frame, other) is not None:
         yield InvalidValueError(f"{field}.{other}", getattr(frame, other), f"left out, for the frame has its {wanted}")
-    if document.video is None and frame.time_s is None and document.fps is None:
+    if document.video and frame.time_s is not None:
+        yield InvalidValueError(f"{field}.time_s", frame.time_s, "left out, for the video has its own times")
+    if not document.video and frame.time_s is None and document.fps is None:
         yield InvalidValueError(f"{field}.time_s", None, "given, or the capture has fps")
 
 

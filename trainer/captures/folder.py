@@ -22,7 +22,8 @@
 - ``rects`` (x0, y0, x1, y1 in the picture's own pixels, by object) replace a projected box, and are all there is where
   plane, box or camera are not known: such frames have no pose.
 - An object that a frame gives no rect for, and that has no pose there, is not in that frame.
-- ``video`` with each frame's ``index`` replaces ``image``. ``fps`` spaces frames that have no ``time_s``.
+- ``time_s`` or else ``fps`` gives the frames' times, which must rise. ``video``, with each frame's ``index``, replaces
+  ``image`` and brings its own times.
 - ``split`` is ``train`` (the default), ``valid`` or ``test``.
 """
 

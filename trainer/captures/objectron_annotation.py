@@ -12,16 +12,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from index.schema import Array, Box, Camera, Frame, InvalidValueError, Plane
+from index.schema import Array, Box, Camera, Frame, InvalidValueError, Plane, View
 from trainer.captures.arkit import CAMERA_FROM_SENSOR, camera_from_intrinsics, camera_from_projection
-from trainer.captures.shot import Reason, RejectedError, frame_id, object_name, posed_frame
+from trainer.captures.shot import Reason, RejectedError, box_rect, frame_id, object_name
 
 SENSOR_SIZE = (1920, 1440)
 
-# Objectron's own evaluation leaves out what is less visible than this (`object/visibility`).
-_LEAST_VISIBILITY = 0.1
-# The keypoints are published in metres and in the picture. That far apart, in shares of the picture, they do not
-# belong to the picture that we see (one that is turned, say).
+# Objectron's own evaluation leaves out what is no more visible than this; it was published in single precision.
+_LEAST_VISIBILITY = float(np.float32(0.1))
+# Keypoints are published in metres and in the picture. That far apart, in shares of the picture, either they or the
+# camera are wrong.
 _DISAGREEMENT = 0.02
 _VALID_SHARE = 0.1
 
@@ -70,19 +70,29 @@ class Video:
         """The objects of picture ``number``, ``width`` x ``height`` pixels, and why the others are not among them."""
         if not annotation.instances:
             return (), (Reason.NO_ANNOTATION,)
+        if width > height:
+            return (), (Reason.NOT_PORTRAIT,) * len(annotation.instances)
         try:
             camera, plane = _camera_of(annotation, width, height), _plane_of(annotation)
         except RejectedError as error:
             return (), (error.reason,) * len(annotation.instances)
         frames, rejected = [], []
         for instance in annotation.instances:
-            name = frame_id(self.sequence, number, instance.number)
-            object_id = object_name(self.object_id, instance.number)
             try:
-                frames.append(posed_frame(name, self.category, object_id, camera, plane, _box_of(instance, camera)))
+                frames.append(self._frame(instance, number, camera, plane))
             except RejectedError as error:
                 rejected.append(error.reason)
         return tuple(frames), tuple(rejected)
+
+    def _frame(self, instance: Instance, number: int, camera: Camera, plane: Plane) -> Frame:
+        box = _box_of(instance, camera)
+        return Frame(
+            id=frame_id(self.sequence, number, instance.number),
+            category=self.category,
+            object_id=object_name(self.object_id, instance.number),
+            view=View(camera, plane, box_rect(box, camera)),
+            box=box,
+        )
 
 
 def _camera_of(annotation: Annotation, width: int, height: int) -> Camera:

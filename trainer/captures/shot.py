@@ -19,9 +19,7 @@ from index.schema import (
     Frame,
     InvalidValueError,
     NearposeError,
-    Plane,
     Rect,
-    View,
     clipped_rect,
 )
 
@@ -37,10 +35,10 @@ class Reason(StrEnum):
     UNREADABLE = "picture unreadable"
     NO_ANNOTATION = "no annotation"
     HIDDEN = "object hidden"
+    NOT_PORTRAIT = "picture not portrait"
     BROKEN_CAMERA = "camera broken"
     BROKEN_PLANE = "plane broken"
     BROKEN_BOX = "box broken"
-    BROKEN_RECT = "rectangle broken"
     DISAGREES = "keypoints in 2D and 3D disagree"
     BEHIND = "behind the camera"
     OUTSIDE = "out of the picture"
@@ -137,11 +135,6 @@ def box_rect(box: Box, camera: Camera) -> Rect:
     if _area(inside) < _SHARE_INSIDE * _area(whole):
         raise RejectedError(Reason.OUTSIDE)
     return inside
-
-
-def posed_frame(name: str, category: str, object_id: str, camera: Camera, plane: Plane, box: Box) -> Frame:
-    """The frame of an object whose rectangle is that of its projected box; RejectedError as ``box_rect``."""
-    return Frame(name, category, object_id, View(camera, plane, box_rect(box, camera)), box)
 
 
 def _area(rect: Rect) -> float:

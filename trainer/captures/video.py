@@ -39,7 +39,10 @@ class Sampler:
 
 @dataclass(frozen=True, eq=False)
 class VideoFrame:
-    """A picture of a video that is not decoded yet. ``decode`` is good until the next one is asked for."""
+    """A picture of a video that is not decoded yet, ``time_s`` after the first one.
+
+    ``decode`` is good until the next one is asked for.
+    """
 
     index: int
     time_s: float
@@ -73,11 +76,13 @@ def video_frames(path: Path) -> Iterator[VideoFrame]:
 
 def _grabbed(capture: cv2.VideoCapture) -> Generator[VideoFrame, None, int]:
     rate = capture.get(cv2.CAP_PROP_FPS)
-    index = 0
+    index, start_s = 0, 0.0
     while capture.grab():
-        time_s = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-        if time_s <= 0 and rate > 0:
-            time_s = index / rate
-        yield VideoFrame(index, time_s, capture)
+        stamp_s = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+        if index == 0:
+            start_s = stamp_s
+        elif stamp_s <= start_s and rate > 0:  # a container without timestamps
+            stamp_s = start_s + index / rate
+        yield VideoFrame(index, stamp_s - start_s, capture)
         index += 1
     return index
