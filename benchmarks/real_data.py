@@ -23,7 +23,7 @@ from index.encoder import Encoder, open_encoder
 from index.iou import iou_3d
 from index.predict import Predictor
 from index.schema import Frame
-from index.store import FrameIndex
+from index.search import FrameIndex
 from index.transfer import fit_box
 from tests.real_captures import SHARED, coil, temple_ring
 from trainer.baselines import RawPixels

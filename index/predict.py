@@ -12,7 +12,8 @@ import numpy as np
 from index.encoder import Encoder, open_encoder
 from index.picture import Image
 from index.schema import EncoderMismatchError, GeometryError, InvalidValueError, Neighbour, View
-from index.store import FrameIndex, IndexVersion, Rows, Vectors, open_index
+from index.search import FrameIndex, Rows, Vectors
+from index.store import IndexVersion, open_index
 from index.transfer import Fit, fit_box
 
 DEFAULT_K = 5

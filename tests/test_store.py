@@ -10,7 +10,8 @@ import pytest
 
 from index.__main__ import main
 from index.schema import ArtifactError, CorruptArtifactError, ForeignArtifactError, InvalidValueError
-from index.store import FrameIndex, current_version, open_index, rollback, versions, write_index
+from index.search import FrameIndex
+from index.store import current_version, open_index, rollback, versions, write_index
 from tests.scenes import standing_frame
 
 CATEGORIES = ("cup", "chair", "shoe")

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from index.encoder import open_encoder
 from index.schema import InvalidValueError
-from index.store import FrameIndex, write_index
+from index.search import FrameIndex
+from index.store import write_index
 from trainer.frames import Frames
 from trainer.inference import embed_frames
 

@@ -21,7 +21,7 @@ from index.encoder import Encoder, Spec, open_encoder
 from index.iou import iou_3d
 from index.predict import DEFAULT_K, Prediction, Predictor, open_predictor
 from index.schema import Box, Frame, GeometryError, InvalidValueError, View
-from index.store import FrameIndex
+from index.search import FrameIndex
 from index.transfer import transfer_box
 from trainer.baselines import RawPixels
 from trainer.export import export_random
