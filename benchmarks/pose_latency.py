@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import httpx
+import httpx2
 import numpy as np
 
 Request = tuple[bytes, dict[str, str]]
@@ -49,9 +49,9 @@ def video_requests(video: Path) -> Iterator[Request]:
 
 def measure(url: str, requests: list[Request], clients: int) -> dict[str, Any]:
     """Posts every request with ``clients`` at a time; percentiles in milliseconds."""
-    with httpx.Client(base_url=url, timeout=60) as client:
+    with httpx2.Client(base_url=url, timeout=60) as client:
 
-        def post(request: Request) -> tuple[float, httpx.Response]:
+        def post(request: Request) -> tuple[float, httpx2.Response]:
             image, fields = request
             start = time.perf_counter()
             response = client.post("/pose", files={"image": ("i.jpg", image, "image/jpeg")}, data=fields)

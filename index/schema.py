@@ -23,7 +23,8 @@ Errors
     ├── GeometryError          valid parts that do not fit together
     │   ├── NoPoseError            the camera, plane or box that the computation needs is not known
     │   ├── RayMissesPlaneError    the viewing ray meets no point of the plane in front of the camera
-    │   └── BehindCameraError      a point or box that is behind the camera
+    │   ├── BehindCameraError      a point or box that is behind the camera
+    │   └── OutOfViewError         a box that no pixel of the picture shows
     ├── ImageError             bytes that are not a picture we can read
     └── ArtifactError          a file or folder of ours that is not what it should be: message names the path
         ├── CorruptArtifactError   missing, truncated or altered
@@ -79,6 +80,10 @@ class RayMissesPlaneError(GeometryError):
 
 class BehindCameraError(GeometryError):
     """A point or box that is behind the camera."""
+
+
+class OutOfViewError(GeometryError):
+    """A box that no pixel of the picture shows."""
 
 
 class ImageError(NearposeError):

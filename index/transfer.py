@@ -12,7 +12,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from index.iou import iou_3d
-from index.schema import Array, Box, Camera, Frame, GeometryError, NoPoseError, Rect, View, clipped_rect
+from index.schema import (
+    Array,
+    Box,
+    Camera,
+    Frame,
+    GeometryError,
+    InvalidValueError,
+    NoPoseError,
+    OutOfViewError,
+    Rect,
+    View,
+    clipped_rect,
+)
 
 _REPEATS = 3  # the paper's n
 _AGREEMENT = 0.5  # the IoU at which two boxes count as the same answer: the benchmark's own threshold
@@ -84,6 +96,7 @@ def transfer_box(reference: Frame, query: View) -> Box:
         NoPoseError: a camera, a plane or the reference's box is missing.
         RayMissesPlaneError: no point of the query's plane lies on the viewing ray.
         BehindCameraError: the box reaches behind the query's camera.
+        OutOfViewError: no pixel of the query's picture shows the box.
     """
     camera, plane = query.posed()
     reference_camera, reference_plane = reference.view.posed()
@@ -110,7 +123,12 @@ def _carried_pixel(box: Box, camera: Camera, rect: Rect, query_rect: Rect) -> Ar
 
 
 def _visible_rect(box: Box, camera: Camera) -> Rect:
-    return clipped_rect(box.rect(camera), camera.width, camera.height)
+    rect = box.rect(camera)
+    try:
+        return clipped_rect(rect, camera.width, camera.height)
+    except InvalidValueError:
+        rounded = [round(value) for value in rect]
+        raise OutOfViewError(f"the box projects to {rounded}, outside the picture") from None
 
 
 def _diagonal(rect: Rect) -> float:
@@ -118,13 +136,16 @@ def _diagonal(rect: Rect) -> float:
 
 
 def _rotation_between(source: Array, target: Array) -> Array:
-    """(3, 3): the smallest rotation that takes the unit vector ``source`` to ``target``."""
-    axis, cosine = np.cross(source, target), float(source @ target)
-    if cosine < -1.0 + 1e-12:  # opposite: any half turn about an axis across them
-        across = np.cross(source, np.eye(3)[np.abs(source).argmin()])
-        across /= np.linalg.norm(across)
-        half_turn: Array = 2.0 * np.outer(across, across) - np.eye(3)
-        return half_turn
-    skew = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]])
-    rotation: Array = np.eye(3) + skew + skew @ skew / (1.0 + cosine)
-    return rotation
+    """(3, 3): the smallest rotation that takes the unit vector ``source`` to ``target``.
+
+    Two half turns, about ``source`` and about the direction half-way, make it: orthonormal whatever the angle.
+    """
+    halfway = source + target
+    if np.linalg.norm(halfway) < 1e-9:  # opposite: any axis across them serves
+        halfway = np.cross(source, np.eye(3)[np.abs(source).argmin()])
+    return _half_turn(halfway) @ _half_turn(source)
+
+
+def _half_turn(axis: Array) -> Array:
+    turn: Array = 2.0 * np.outer(axis, axis) / (axis @ axis) - np.eye(3)
+    return turn

@@ -17,7 +17,7 @@ from index.schema import (
     RayMissesPlaneError,
     View,
 )
-from index.transfer import fit_box, transfer_box
+from index.transfer import _rotation_between, fit_box, transfer_box
 from tests.scenes import CAMERA, DATA, oracle_frame, rotation_about, standing_frame
 
 SCENES = dict(np.load(DATA / "fit.npz"))
@@ -131,3 +131,22 @@ def test_fit_box_without_any_box_says_so():
     frame = standing_frame()
     with pytest.raises(NoPoseError, match="none of the neighbours"):
         fit_box([Frame("x", "cup", "mug-2", frame.view)], frame.view)
+
+
+def test_nearly_opposite_normals_still_give_a_rotation():
+    rng = np.random.default_rng(3)
+    for angle in (0.0, 1e-12, 1e-8, 1e-6, 1e-3):
+        source = rng.normal(size=3)
+        source /= np.linalg.norm(source)
+        across = np.cross(source, [1.0, 0, 0])
+        target = -np.cos(angle) * source + np.sin(angle) * across / np.linalg.norm(across)
+        rotation = _rotation_between(source, target)
+        assert np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-12)
+        assert np.linalg.det(rotation) == pytest.approx(1)
+        assert np.allclose(rotation @ source, target, atol=1e-6)
+
+
+def test_a_box_that_leaves_the_picture_is_refused_by_name():
+    frame = standing_frame()
+    with pytest.raises(GeometryError):
+        transfer_box(frame, View(CAMERA, frame.view.plane, (0, 0, 480, 1)))

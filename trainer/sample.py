@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import numpy as np
 
 from index.iou import iou_3d
@@ -52,13 +52,13 @@ def post_sample(sample: Path, url: str, wait_s: float = 60.0) -> dict[str, Any]:
 
     Raises:
         TimeoutError: the service did not become ready.
-        httpx.HTTPStatusError: it refused the request.
+        httpx2.HTTPStatusError: it refused the request.
     """
     _wait_until_ready(url, wait_s)
     fields = json.loads((sample / "fields.json").read_text())
     files = {"image": ("image.jpg", (sample / "image.jpg").read_bytes(), "image/jpeg")}
     data = {name: json.dumps(value) for name, value in fields.items()}
-    response = httpx.post(f"{url}/pose", files=files, data=data, timeout=60)
+    response = httpx2.post(f"{url}/pose", files=files, data=data, timeout=60)
     response.raise_for_status()
     answer: dict[str, Any] = response.json()
     return answer
@@ -68,9 +68,9 @@ def _wait_until_ready(url: str, wait_s: float) -> None:
     deadline = time.monotonic() + wait_s
     while time.monotonic() < deadline:
         try:
-            if httpx.get(f"{url}/readyz", timeout=5).status_code == 200:
+            if httpx2.get(f"{url}/readyz", timeout=5).status_code == 200:
                 return
-        except httpx.TransportError:
+        except httpx2.TransportError:
             pass
         time.sleep(0.2)
     raise TimeoutError(f"no service became ready at {url} within {wait_s:g} s")

@@ -1,0 +1,1 @@
+"""The online side: a FastAPI app around a plain-Python engine."""

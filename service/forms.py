@@ -1,0 +1,158 @@
+"""What a client sends, as the fields of a multipart form: their types, bounds and examples, and the way to a query."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import numpy as np
+from fastapi import Request, UploadFile
+from pydantic import BaseModel, ConfigDict, Field, Json
+from starlette.exceptions import HTTPException
+
+from index.predict import DEFAULT_K, MAX_K
+from index.schema import InvalidValueError, Plane
+from service.engine import Intrinsics, NeighboursQuery, PoseQuery
+
+MAX_RECTS = 32
+MEDIA_TYPE = "multipart/form-data"
+
+# Far beyond any picture or room, and small enough that no product of them overflows.
+_LARGEST = 1e6
+_LEAST_HEIGHT = 1e-6  # of the camera above the plane, metres
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=-_LARGEST, le=_LARGEST)]
+Focal = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=1, le=_LARGEST)]
+Side = Annotated[int, Field(ge=1, le=_LARGEST)]
+
+K = Annotated[int, Field(ge=1, le=MAX_K, description="How many neighbors.")]
+Category = Annotated[
+    str | None, Field(description="Only frames of this category; one that the index has not is refused.")
+]
+Image = Annotated[
+    UploadFile,
+    Field(
+        description="JPEG, PNG or WebP. EXIF orientation is applied first: camera and rect are of the upright picture."
+    ),
+]
+RectText = Annotated[
+    Json[tuple[Number, Number, Number, Number]],
+    Field(examples=["[215, 442, 289, 550]"]),
+]
+
+
+class CameraField(BaseModel):
+    """A pinhole camera without distortion. Pixels of the full, upright picture; (0, 0) is its top-left corner."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    fx: Focal = Field(description="Focal length across, pixels.")
+    fy: Focal = Field(description="Focal length down, pixels.")
+    cx: Number = Field(description="Principal point, pixels from the left edge.")
+    cy: Number = Field(description="Principal point, pixels from the top edge.")
+    width: Side | None = Field(default=None, description="Width of the full picture, pixels; by default the image's.")
+    height: Side | None = Field(default=None, description="Height of the full picture, pixels; by default the image's.")
+
+
+class PlaneField(BaseModel):
+    """The plane that the object stands on, in the camera's frame (OpenCV: x right, y down, z forward), metres."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    normal: tuple[Number, Number, Number] = Field(
+        description="Towards the camera's side, of any length. One that points away is turned, with a warning."
+    )
+    point: tuple[Number, Number, Number] = Field(description="Any point of the plane, metres.")
+
+
+class PoseForm(BaseModel):
+    """`POST /pose`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    image: Image
+    camera: Annotated[
+        Json[CameraField],
+        Field(
+            description="JSON: the camera that took the picture. Where width and height are given, they must be the "
+            "upright picture's; with `image_is=crop` they must be given.",
+            examples=['{"fx": 525.0, "fy": 525.0, "cx": 240.0, "cy": 320.0, "width": 480, "height": 640}'],
+        ),
+    ]
+    plane: Annotated[
+        Json[PlaneField],
+        Field(
+            description="JSON: the plane that the object stands on, in the camera's frame (OpenCV: x right, y down, "
+            "z forward), metres.",
+            examples=['{"normal": [0.0, -0.8, -0.6], "point": [0.0, 0.28, 0.62]}'],
+        ),
+    ]
+    rect: Annotated[
+        list[RectText],
+        Field(
+            min_length=1,
+            max_length=MAX_RECTS,
+            description="JSON [x0, y0, x1, y1], pixels of the full, upright picture; one field for each object.",
+        ),
+    ]
+    image_is: Annotated[
+        Literal["frame", "crop"],
+        Field(description="`frame`: the full picture. `crop`: exactly what the one rect shows of it, at any scale."),
+    ] = "frame"
+    k: K = DEFAULT_K
+    category: Category = None
+
+    def query(self, data: bytes) -> PoseQuery:
+        """The query, with the image's bytes."""
+        plane, warnings = _plane(self.plane)
+        return PoseQuery(
+            data=data,
+            intrinsics=Intrinsics(**self.camera.model_dump()),
+            plane=plane,
+            rects=tuple(self.rect),
+            image_is=self.image_is,
+            k=self.k,
+            category=self.category,
+            warnings=warnings,
+        )
+
+
+class NeighborsForm(BaseModel):
+    """`POST /neighbors`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    image: Image
+    rect: Annotated[
+        list[RectText],
+        Field(
+            max_length=1,
+            description="JSON [x0, y0, x1, y1], pixels of the upright picture; by default all of it.",
+        ),
+    ] = []
+    k: K = DEFAULT_K
+    category: Category = None
+
+    def query(self, data: bytes) -> NeighboursQuery:
+        """The query, with the image's bytes."""
+        return NeighboursQuery(data=data, rects=tuple(self.rect), k=self.k, category=self.category)
+
+
+async def require_multipart(request: Request) -> None:
+    """Refuses what would be ignored in silence: a body of another type, and a field given again (the last would win).
+
+    Raises HTTPException 415 and InvalidValueError.
+    """
+    content_type = request.headers.get("content-type", "")
+    if content_type.partition(";")[0].strip().lower() != MEDIA_TYPE:
+        raise HTTPException(415, f"the body must be {MEDIA_TYPE}, got {content_type or 'no content type'}")
+    form = await request.form()
+    for name in set(form) - {"rect"}:
+        if (times := len(form.getlist(name))) > 1:
+            raise InvalidValueError(name, f"{times} fields", "given once")
+
+
+def _plane(field: PlaneField) -> tuple[Plane, tuple[str, ...]]:
+    normal = np.array(field.normal)
+    if abs(normal @ field.point) < _LEAST_HEIGHT * np.linalg.norm(normal):
+        raise InvalidValueError("plane.point", field.point, "such that the plane does not pass through the camera")
+    plane, turned = Plane.towards_camera(normal, field.point)
+    return plane, ("plane: the normal pointed away from the camera's side and was turned",) if turned else ()

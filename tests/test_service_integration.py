@@ -1,0 +1,62 @@
+"""The service as it is shipped, on an index that the trainer built: the same answers as the road without HTTP."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from starlette.testclient import TestClient
+
+from index.predict import open_predictor
+from service.app import create_app
+from service.decode import decode
+from service.settings import Settings
+from tests.service_fixtures import posted, wait_until
+from trainer.frames import Frames
+
+
+@pytest.fixture(scope="module")
+def frames(small_run):
+    return Frames.open(small_run.frames)
+
+
+@pytest.fixture(scope="module")
+def client(small_run):
+    with TestClient(create_app(Settings(index=small_run.index, device="openvino"))) as client:
+        wait_until(lambda: client.get("/readyz").status_code == 200)
+        yield client
+
+
+def test_http_answers_as_the_predictor_does(client, small_run, frames):
+    predictor = open_predictor(small_run.index, "openvino")
+    for row in range(0, len(frames), 7):
+        frame, jpeg = frames.frame(row), frames.jpeg(row)
+        (found,) = posted(client, frame, jpeg).json()["objects"]
+        (expected,), _ = predictor.predict(decode(jpeg, 10**7).pixels, [frame.view])
+        assert [n["frame"] for n in found["neighbors"]] == [n.frame.id for n in expected.neighbours]
+        assert [m["score"] for m in found["matches"]] == [m.score for m in expected.matches]
+        assert np.allclose(found["box"]["corners"], expected.fit.box.corners, atol=1e-6)
+        assert found["confidence"] == expected.fit.confidence
+
+
+def test_every_neighbor_has_its_picture_and_its_own_neighbors(client, frames):
+    for neighbor in posted(client, frames.frame(0), frames.jpeg(0)).json()["objects"][0]["neighbors"]:
+        assert decode(client.get(neighbor["image"]).content, 10**7).width > 0
+        answer = client.get("/neighbors", params={"frame": neighbor["frame"]}).json()
+        assert len(answer["neighbors"]) == 5
+
+
+def test_rects_of_any_shape_are_answered(client, frames):
+    rects = [[0, 0, 1, 160], [0, 0, 120, 1], [119, 159, 120, 160], [0, 0, 120, 160], [3.3, 4.4, 5.5, 6.6]]
+    neighbors = [
+        client.post("/neighbors", files={"image": frames.jpeg(0)}, data={"rect": json.dumps(rect)}) for rect in rects
+    ]
+    assert [answer.status_code for answer in neighbors] == [200] * len(rects)
+
+
+def test_a_rect_at_the_edge_does_not_spoil_the_others(client, frames):
+    rects = ["[0, 0, 120, 1]", json.dumps(frames.frame(0).view.rect)]
+    answer = posted(client, frames.frame(0), frames.jpeg(0), rect=rects)
+    assert answer.status_code == 200, answer.text
+    assert [found["box"] is None for found in answer.json()["objects"]] == [True, False]

@@ -1,0 +1,198 @@
+"""A real server on loopback: what only shows with sockets, threads and signals."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx2
+import pytest
+import uvicorn
+
+from service.app import create_app
+from service.settings import Settings
+from tests.scenes import standing_frame
+from tests.service_fixtures import ColourEncoder, build_index, encoded, picture_of, posted, wait_until
+
+QUERY = standing_frame(azimuth=0.45, category="shoe")
+JPEG = encoded(picture_of(QUERY))
+
+
+@contextlib.contextmanager
+def serving(root, encoder=None, **settings):
+    """A server in a thread, and a client of it."""
+    encoder = encoder or ColourEncoder()
+    app = create_app(Settings(index=root, poll_s=0.02, **settings), lambda folder, device: encoder)
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, server_header=False))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        wait_until(lambda: server.started)
+        host, port = server.servers[0].sockets[0].getsockname()
+        with httpx2.Client(base_url=f"http://{host}:{port}", trust_env=False) as client:
+            yield client
+    finally:
+        encoder.release.set()
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture
+def root(tmp_path):
+    build_index(tmp_path / "index")
+    return tmp_path / "index"
+
+
+def is_ready(client) -> bool:
+    return client.get("/readyz").status_code == 200
+
+
+def test_the_index_is_picked_up_when_it_appears(tmp_path):
+    with serving(tmp_path / "index") as client:
+        assert posted(client, QUERY, JPEG).status_code == 503
+        version = build_index(tmp_path / "index")
+        wait_until(lambda: is_ready(client))
+        answer = posted(client, QUERY, JPEG)
+    assert answer.json()["index"] == version
+    assert "server" not in answer.headers
+
+
+def test_no_request_is_dropped_while_the_index_changes(root):
+    stop, answers = threading.Event(), []
+
+    def ask(client):
+        while not stop.is_set():
+            answers.append(posted(client, QUERY, JPEG))
+
+    with serving(root) as client, ThreadPoolExecutor(3) as pool:
+        wait_until(lambda: is_ready(client))
+        for _ in range(3):
+            pool.submit(ask, client)
+        wait_until(lambda: len(answers) > 10)
+        second = build_index(root, "v2")
+        wait_until(lambda: client.get("/readyz").json()["index"] == second)
+        seen = len(answers)
+        wait_until(lambda: len(answers) > seen + 10)
+        stop.set()
+    assert {answer.status_code for answer in answers} == {200}
+    bodies = [answer.json() for answer in answers]
+    origins = {(b["index"] == second, n["frame"][:2]) for b in bodies for n in b["objects"][0]["neighbors"]}
+    assert origins == {(False, "v1"), (True, "v2")}
+
+
+def test_the_server_answers_while_it_works(root):
+    encoder = ColourEncoder()
+    with serving(root, encoder, workers=1) as client, ThreadPoolExecutor(1) as pool:
+        wait_until(lambda: is_ready(client))
+        encoder.release.clear()
+        slow = pool.submit(posted, client, QUERY, JPEG)
+        assert encoder.entered.acquire(timeout=10)
+        assert client.get("/healthz", timeout=5).status_code == 200
+        assert not slow.done()
+        encoder.release.set()
+        assert slow.result().status_code == 200
+
+
+def test_the_line_of_waiting_requests_is_bounded(root):
+    encoder = ColourEncoder()
+    with serving(root, encoder, workers=1, waiting=1) as client, ThreadPoolExecutor(3) as pool:
+        wait_until(lambda: is_ready(client))
+        encoder.release.clear()
+        requests = [pool.submit(posted, client, QUERY, JPEG) for _ in range(3)]
+        wait_until(lambda: any(request.done() for request in requests))
+        (refused,) = [request.result() for request in requests if request.done()]
+        assert refused.status_code == 503
+        assert refused.json()["type"] == "urn:nearpose:problem:overloaded"
+        assert "retry-after" in refused.headers
+        encoder.release.set()
+        assert sorted(request.result().status_code for request in requests) == [200, 200, 503]
+
+
+def test_a_running_request_is_finished_when_the_server_stops(root):
+    encoder = ColourEncoder()
+    with ThreadPoolExecutor(1) as pool:
+        with serving(root, encoder) as client:
+            wait_until(lambda: is_ready(client))
+            encoder.release.clear()
+            slow = pool.submit(httpx2.post, client.base_url.join("/neighbors"), files={"image": JPEG}, trust_env=False)
+            assert encoder.entered.acquire(timeout=10)
+        assert slow.result().status_code == 200
+
+
+def test_a_declared_length_over_the_limit_is_refused_unread(root):
+    with serving(root) as client:
+        address = (client.base_url.host, client.base_url.port)
+        with socket.create_connection(address, timeout=10) as connection:
+            connection.sendall(
+                b"POST /pose HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000000\r\n"
+                b"Content-Type: multipart/form-data; boundary=x\r\n\r\n--x\r\n"
+            )
+            answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 413")
+    assert b"application/problem+json" in answer
+    assert b"got 1000000000000 bytes" in answer
+
+
+def test_an_undeclared_length_is_counted(root):
+    def endless():
+        yield b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
+        while True:
+            yield b"\0" * 65536
+
+    headers = {"content-type": "multipart/form-data; boundary=x"}
+    with serving(root, max_body_bytes=3_000_000) as client:
+        assert client.post("/pose", content=endless(), headers=headers).status_code == 413
+        assert client.get("/healthz").status_code == 200
+
+
+def test_ids_that_are_no_plain_paths_have_working_pictures(tmp_path):
+    build_index(tmp_path / "index", prefix="a b/#1?x=%2F&ü+")
+    with serving(tmp_path / "index") as client:
+        wait_until(lambda: is_ready(client))
+        neighbors = posted(client, QUERY, JPEG).json()["objects"][0]["neighbors"]
+        assert [client.get(n["image"]).headers["content-type"] for n in neighbors] == ["image/jpeg"] * 5
+
+
+def test_the_command_serves_until_it_is_told_to_stop(tmp_path):
+    command = [sys.executable, "-m", "service", "--index", str(tmp_path), "--port", "0", "--log-format", "json"]
+    here = Path(__file__).parent.parent
+    with subprocess.Popen(command, cwd=here, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            url = process.stdout.readline().split()[-1]
+            assert httpx2.get(f"{url}/healthz", trust_env=False).status_code == 200
+            assert httpx2.get(f"{url}/readyz", trust_env=False).status_code == 503
+        finally:
+            process.send_signal(signal.SIGINT)
+        log = [json.loads(line) for line in process.stderr.read().splitlines()]
+    assert process.returncode == 0
+    assert {("GET", "/healthz", 200), ("GET", "/readyz", 503)} <= {
+        (line.get("method"), line.get("path"), line.get("status")) for line in log
+    }
+    (warning,) = [line for line in log if line["level"] != "INFO"]
+    assert "no index has been built here" in warning["message"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [([], "index: Field required"), (["--index", "x", "--workers", "0"], "workers: Input should be greater")],
+)
+def test_the_command_says_what_is_wrong_with_its_settings(arguments, message, monkeypatch):
+    from service.__main__ import main
+
+    monkeypatch.setattr(sys, "argv", ["service", *arguments])
+    with pytest.raises(SystemExit, match=message):
+        main()
+
+
+def test_a_setting_comes_from_the_environment(monkeypatch):
+    monkeypatch.setenv("NEARPOSE_INDEX", "/somewhere")
+    monkeypatch.setenv("NEARPOSE_MAX_PIXELS", "1000")
+    settings = Settings()
+    assert (settings.index, settings.max_pixels) == (Path("/somewhere"), 1000)
