@@ -16,7 +16,7 @@ from index.search import FrameIndex, Rows, Vectors
 from index.store import IndexVersion, open_index
 from index.transfer import Fit, fit_box
 
-DEFAULT_K = 5
+DEFAULT_K = 10
 MAX_K = 100
 
 

@@ -216,13 +216,13 @@ def test_a_direct_crop_is_what_the_encoder_would_cut_out(shots):
 
 def test_the_plan_films_test_objects_twice_and_no_object_in_both_splits():
     planned = takes(DemoConfig())
-    assert len(planned) == len({take.sequence for take in planned}) == 216
+    assert len(planned) == len({take.sequence for take in planned}) == 324
     videos = Counter(take.object_id for take in planned)
     of_split = {s: {t.object_id for t in planned if t.split == s} for s in ("train", "test")}
     assert not of_split["train"] & of_split["test"]
     assert {videos[name] for name in of_split["train"]} == {1}
     assert {videos[name] for name in of_split["test"]} == {2}
-    assert {name: len(names) for name, names in of_split.items()} == {"train": 144, "test": 36}
+    assert {name: len(names) for name, names in of_split.items()} == {"train": 252, "test": 36}
 
 
 def test_the_same_object_stands_in_two_places():

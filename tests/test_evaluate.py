@@ -14,7 +14,7 @@ from trainer.baselines import RawPixels
 from trainer.evaluate import EvaluateConfig, evaluate, table
 from trainer.frames import Frames
 from trainer.inference import embed_frames, predict_frame
-from trainer.picture import answer_sheet, draw_box
+from trainer.picture import answer_sheet, draw_box, typical_rows
 from trainer.sample import compare, curl_command, write_sample
 
 
@@ -67,7 +67,7 @@ def test_the_table_shows_every_row(evaluation):
     text = table(evaluation)
     for name in rows_of(evaluation):
         assert name in text
-    assert "IoU > 0.5, k = 5" in text
+    assert "IoU > 0.5, k = 10" in text
 
 
 def test_fewer_queries_are_spread_evenly(small_run, tmp_path):
@@ -118,8 +118,12 @@ def test_boxes_are_drawn_where_they_project(small_run):
     assert np.allclose((left, top, right, bottom), frame.view.rect, atol=3)
 
 
-def test_an_answer_sheet_has_a_line_a_query(small_run):
+def test_an_answer_sheet_has_a_tile_a_query(small_run):
     frames = Frames.open(small_run.frames)
-    sheet = answer_sheet(open_predictor(small_run.index), frames, [0, 1])
-    assert sheet.shape[0] == 2 * frames.image(0).shape[0]
-    assert sheet.std() > 10
+    rows = typical_rows(frames)
+    assert sorted(frames.category[rows]) == ["carton", "plank", "tower"]
+    sheet = answer_sheet(open_predictor(small_run.index), frames, rows, columns=2)
+    height, width = frames.image(0).shape[:2]
+    assert sheet.shape == (2 * height, 2 * (width + height), 3)
+    assert sheet[height:, width + height :].max() == 0  # three tiles leave the fourth place empty
+    assert sheet[:height].std() > 10

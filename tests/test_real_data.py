@@ -8,6 +8,7 @@ from starlette.testclient import TestClient
 
 from benchmarks.pose_latency import video_requests
 from index.iou import iou_3d
+from index.predict import DEFAULT_K
 from index.transfer import fit_box
 from service.app import create_app
 from service.settings import Settings
@@ -29,7 +30,7 @@ def test_frames_of_a_real_phone_clip_are_answered(small_run):
             assert response.status_code == 200, response.text
             item = response.json()["objects"][0]
             assert (item["box"] is None) == (item["confidence"] is None)
-            assert len(item["neighbors"]) == 5
+            assert len(item["neighbors"]) == DEFAULT_K
     assert len(requests) >= 12
 
 

@@ -69,7 +69,7 @@ def test_a_rebuild_makes_everything(run):
     predictor = open_predictor(run / "run" / "index")
     assert len(predictor.index) > 40
     assert (run / "run" / "evaluation.json").is_file()
-    assert set(Stages(run / "run").done) == {"train", "export", "build", "evaluate"}
+    assert set(Stages(run / "run").done) == {"ingest", "train", "export", "build", "evaluate"}
 
 
 def test_an_unchanged_rebuild_does_nothing(run):

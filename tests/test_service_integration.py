@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from index.predict import open_predictor
+from index.predict import DEFAULT_K, open_predictor
 from service.app import create_app
 from service.decode import decode
 from service.settings import Settings
@@ -44,7 +44,7 @@ def test_every_neighbor_has_its_picture_and_its_own_neighbors(client, frames):
     for neighbor in posted(client, frames.frame(0), frames.jpeg(0)).json()["objects"][0]["neighbors"]:
         assert decode(client.get(neighbor["image"]).content, 10**7).width > 0
         answer = client.get("/neighbors", params={"frame": neighbor["frame"]}).json()
-        assert len(answer["neighbors"]) == 5
+        assert len(answer["neighbors"]) == DEFAULT_K
 
 
 def test_rects_of_any_shape_are_answered(client, frames):

@@ -16,6 +16,7 @@ import httpx2
 import pytest
 import uvicorn
 
+from index.predict import DEFAULT_K
 from service.app import create_app
 from service.settings import Settings
 from tests.scenes import standing_frame
@@ -157,7 +158,7 @@ def test_ids_that_are_no_plain_paths_have_working_pictures(tmp_path):
     with serving(tmp_path / "index") as client:
         wait_until(lambda: is_ready(client))
         neighbors = posted(client, QUERY, JPEG).json()["objects"][0]["neighbors"]
-        assert [client.get(n["image"]).headers["content-type"] for n in neighbors] == ["image/jpeg"] * 5
+        assert [client.get(n["image"]).headers["content-type"] for n in neighbors] == ["image/jpeg"] * DEFAULT_K
 
 
 def test_the_command_serves_until_it_is_told_to_stop(tmp_path):

@@ -102,7 +102,19 @@ def _demo(options: argparse.Namespace) -> None:
     Stages(run).run("film", dataclasses.asdict(config), captures, lambda: film(captures, config))
     rebuild(captures, run, RebuildConfig(train=PRESETS["demo"]))
     write_sample(run / "frames", run / "sample")
+    picture = _write_answers(run)
     print(f"\n{table(run / 'evaluation.json')}\n\nstages\n{Stages(run).summary()}")
+    print(f"\nanswers for one frame of every category, with their neighbours: {picture}")
+
+
+def _write_answers(run: Path) -> Path:
+    from index.predict import open_predictor
+    from trainer.frames import Frames
+    from trainer.picture import answer_sheet, typical_rows, write_picture
+
+    frames = Frames.open(run / "frames")
+    tests = frames.select(frames.split == "test")
+    return write_picture(run / "answers.jpg", answer_sheet(open_predictor(run / "index"), tests, typical_rows(tests)))
 
 
 def _ingest(options: argparse.Namespace) -> None:

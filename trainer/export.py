@@ -106,6 +106,10 @@ def _graph(module: nn.Module, size: int) -> openvino.Model:
     frontend = FrontEndManager().load_by_framework("pytorch")
     graph = frontend.convert(frontend.load(decoder))
     graph.reshape([-1, size, size, 3])
+    # The names given on the way count up from export to export; without them the same weights give the same bytes.
+    graph.set_friendly_name("encoder")
+    for number, node in enumerate(graph.get_ordered_ops()):
+        node.set_friendly_name(f"{node.get_type_name()}_{number}")
     return graph
 
 

@@ -43,18 +43,29 @@ def write_picture(path: Path, image: Image) -> Path:
     return path
 
 
-def answer_sheet(predictor: Predictor, frames: Frames, rows: Sequence[int], neighbours: int = 4) -> Image:
-    """One line a query: the picture with the true box (green) and the answer (orange), then its nearest crops."""
-    lines = []
-    for row in rows:
-        prediction = predict_frame(predictor, frames, row)
-        picture = _answer(frames, row, prediction)
-        side = picture.shape[0] // 2
-        crops = [_neighbour_crop(predictor, neighbour.row, side) for neighbour in prediction.neighbours[:neighbours]]
-        crops += [np.zeros((side, side, 3), np.uint8)] * (neighbours - len(crops))
-        grid = [np.hstack(crops[i : i + 2]) for i in range(0, neighbours, 2)]
-        lines.append(np.hstack([picture, np.vstack(grid)]))
-    return np.vstack(lines)
+def answer_sheet(predictor: Predictor, frames: Frames, rows: Sequence[int], columns: int = 3) -> Image:
+    """A tile a query, ``columns`` beside each other: the picture with the true box (green) and the answer (orange),
+    then the crops of its four nearest frames. The frames' pictures must be of one size."""
+    tiles = [_tile(predictor, frames, row) for row in rows]
+    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % columns)
+    return np.vstack([np.hstack(tiles[i : i + columns]) for i in range(0, len(tiles), columns)])
+
+
+def typical_rows(frames: Frames) -> list[int]:
+    """One frame a category, by rule and not by result: the middle one of its first track."""
+    tracks: dict[str, list[int]] = {}
+    for track in frames.tracks():
+        tracks.setdefault(str(frames.category[track[0]]), track.tolist())
+    return [rows[len(rows) // 2] for _, rows in sorted(tracks.items())]
+
+
+def _tile(predictor: Predictor, frames: Frames, row: int) -> Image:
+    prediction = predict_frame(predictor, frames, row)
+    picture = _answer(frames, row, prediction)
+    side = picture.shape[0] // 2
+    crops = [_neighbour_crop(predictor, neighbour.row, side) for neighbour in prediction.neighbours[:4]]
+    crops += [np.zeros((side, side, 3), np.uint8)] * (4 - len(crops))
+    return np.hstack([picture[: 2 * side], np.vstack([np.hstack(crops[:2]), np.hstack(crops[2:])])])
 
 
 def _answer(frames: Frames, row: int, prediction: Prediction) -> Image:

@@ -99,8 +99,9 @@ def rebuild(captures: Path, run: Path, config: RebuildConfig) -> Path:
     stages = Stages(run)
     frames, training, encoder, index = (run / name for name in ("frames", "training", "encoder", "index"))
     evaluation = run / "evaluation.json"
-    # Ingest itself knows, source by source, what is already there.
-    ingest(captures, frames, config.ingest)
+    # What of a changed folder is already there, ingest itself knows.
+    found = {"captures": _listing_digest(captures), "config": config.ingest.outcome()}
+    stages.run("ingest", found, frames / "frames.parquet", lambda: ingest(captures, frames, config.ingest))
     frames_digest = _file_digest(frames / "frames.parquet")
     wanted = {"config": asdict(config.train), "init": config.init}
     if training.exists() and (config.retrain or read_config(training) != config.train):
@@ -119,6 +120,13 @@ def rebuild(captures: Path, run: Path, config: RebuildConfig) -> Path:
         action = lambda: evaluate(frames, encoder, index, evaluation, config.evaluate)  # noqa: E731
         stages.run("evaluate", measured, evaluation, action)
     return index
+
+
+def _listing_digest(folder: Path) -> str:
+    """Changes when a file below ``folder`` comes, goes, or changes in size or time."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    lines = [f"{path.relative_to(folder)} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def _file_digest(path: Path) -> str:

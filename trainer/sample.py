@@ -15,23 +15,21 @@ from index.iou import iou_3d
 from index.picture import decode_picture
 from index.schema import Box, Camera, InvalidValueError
 from trainer.frames import Frames
-from trainer.picture import ANSWER, TRUTH, draw_box, write_picture
+from trainer.picture import ANSWER, TRUTH, draw_box, typical_rows, write_picture
 
 
 def write_sample(frames: Path, out: Path) -> Path:
     """Writes ``image.jpg``, ``fields.json`` (the form fields) and ``truth.json`` of one test frame.
 
-    The frame is chosen by rule, not by result: the middle frame of the first test video of the last category.
+    The frame is chosen by rule, not by result: the last category's ``typical_rows``.
     """
     everything = Frames.open(frames)
     with_box = np.asarray(everything.table["box"].is_valid())
     tests = everything.select((everything.split == "test") & with_box)
     if len(tests) == 0:
         raise InvalidValueError("frames", str(frames), "frames with a test split whose boxes are known")
-    of_category = tests.select(tests.category == max(set(tests.category)))
-    track = of_category.tracks()[0]
-    row = int(track[len(track) // 2])
-    frame = of_category.frame(row)
+    row = typical_rows(tests)[-1]
+    frame = tests.frame(row)
     camera, plane = frame.view.posed()
     fields = {
         "camera": asdict(camera),
@@ -41,7 +39,7 @@ def write_sample(frames: Path, out: Path) -> Path:
     assert frame.box is not None
     truth = {"frame": frame.id, "category": frame.category, "corners": frame.box.corners.tolist()}
     out.mkdir(parents=True, exist_ok=True)
-    (out / "image.jpg").write_bytes(of_category.jpeg(row))
+    (out / "image.jpg").write_bytes(tests.jpeg(row))
     (out / "fields.json").write_text(json.dumps(fields, indent=2) + "\n")
     (out / "truth.json").write_text(json.dumps(truth, indent=2) + "\n")
     return out
