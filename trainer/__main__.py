@@ -13,13 +13,11 @@ from typing import Any
 
 from index.schema import NearposeError
 
-logger = logging.getLogger("trainer")
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit status."""
     options = _parser().parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    _log_to_stderr()
     try:
         options.command(options)
     except NearposeError as error:
@@ -29,6 +27,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("interrupted; the same command goes on where it stopped", file=sys.stderr)
         return 130
     return 0
+
+
+def _log_to_stderr() -> None:
+    """Our own news, and of libraries only what is wrong."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logging.getLogger("trainer").setLevel(logging.INFO)
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 
 
 def _parser() -> argparse.ArgumentParser:

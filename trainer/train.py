@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import time
+import warnings
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,11 @@ from trainer.monitor import CollapseMonitor, NeighbourMonitor
 from trainer.ntxent import NTXent
 from trainer.pairs import PAIRS, PairDataset, Pairing, PairOrder, Pictures
 from trainer.simsiam import SimSiam
+
+# Here, so that every process of a run has them: Lightning's own use of a function that PyTorch has renamed, and its
+# advice to average over processes what the first one alone is meant to log.
+warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec", category=FutureWarning)
+warnings.filterwarnings("ignore", message=".*when logging on epoch level in distributed setting")
 
 CONFIG = "config.json"
 CHECKPOINT = "last.ckpt"
@@ -81,9 +87,9 @@ class TrainConfig:
 PRESETS = {
     "paper": TrainConfig(),
     # What four minutes on two cores teach best (docs/LOG.md): SimSiam is not past its slow start by then, NT-Xent is;
-    # and as long as colour tells the videos apart, it learns no shape.
+    # nearby pairs keep more of the pose; and as long as colour tells the videos apart, no shape is learnt.
     "demo": TrainConfig(
-        pairs="distant",
+        pairs="nearby",
         loss="ntxent",
         temperature=0.1,
         hue=0.5,
