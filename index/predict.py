@@ -132,7 +132,8 @@ def _with_fit(prediction: Prediction, view: View) -> Prediction:
     if view.camera is None or view.plane is None:
         return prediction
     try:
-        fit = fit_box([neighbour.frame for neighbour in prediction.neighbours], view)
+        frames, similarities = ([getattr(n, name) for n in prediction.neighbours] for name in ("frame", "similarity"))
+        fit = fit_box(frames, view, similarities)
     except GeometryError as problem:
         return replace(prediction, problem=problem)
     return replace(prediction, fit=fit)

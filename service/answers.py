@@ -65,7 +65,7 @@ class ObjectAnswer(BaseModel):
     category: str = Field(description="That of the nearest neighbor.")
     box: BoxAnswer | None = Field(description="Null where there is none; `problem` says why.")
     confidence: float | None = Field(
-        description="0 to 1: the share of the neighbors whose own box, carried over, agrees with `box` (IoU > 0.5). "
+        description="0 to 1: the share of the neighbors, by similarity, whose own box agrees with `box` (IoU > 0.5). "
         "Not a calibrated probability."
     )
     problem: Problem | None = Field(description="Why there is no box.")

@@ -116,7 +116,7 @@ def test_fit_box_counts_agreement_and_survives_bad_references():
     no_box = Frame("x", "cup", "mug-2", frame.view)
     fit = fit_box([no_box, off, frame, frame], frame.view)
     assert fit.support == (2, 3)
-    assert fit.confidence == 0.5
+    assert fit.confidence == pytest.approx(0.5)
     assert iou(fit.box, frame.box) == pytest.approx(1)
 
 
@@ -124,7 +124,7 @@ def test_fit_box_of_one_reference_is_its_transfer():
     reference, query = standing_frame(azimuth=0.1), standing_frame(azimuth=0.6)
     fit = fit_box([reference], query.view)
     assert np.array_equal(fit.box.corners, transfer_box(reference, query.view).corners)
-    assert fit.confidence == 1
+    assert fit.confidence == pytest.approx(1)
 
 
 def test_fit_box_without_any_box_says_so():
@@ -150,3 +150,18 @@ def test_a_box_that_leaves_the_picture_is_refused_by_name():
     frame = standing_frame()
     with pytest.raises(GeometryError):
         transfer_box(frame, View(CAMERA, frame.view.plane, (0, 0, 480, 1)))
+
+
+def test_a_clearly_nearest_reference_decides_and_alike_ones_vote():
+    plank = (0.3, 0.08, 0.05)
+    query = standing_frame(size=plank, azimuth=0.2)
+    nearest = standing_frame(size=plank, azimuth=0.25)
+    others = [standing_frame(size=plank, azimuth=1.2 + 0.01 * i) for i in range(4)]
+    references = [nearest, *others]
+    alone = fit_box(references, query.view, [0.95, 0.8, 0.79, 0.78, 0.77])
+    assert np.array_equal(alone.box.corners, transfer_box(nearest, query.view).corners)
+    assert alone.confidence > 0.99
+    voted = fit_box(references, query.view, [0.95, 0.949, 0.948, 0.948, 0.947])
+    assert iou(voted.box, transfer_box(others[1], query.view)) > 0.9
+    assert 0 not in voted.support
+    assert voted.confidence == pytest.approx(0.78, abs=0.05)
