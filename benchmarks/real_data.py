@@ -47,7 +47,7 @@ def temple(encoder: Path) -> dict[str, Any]:
         result: dict[str, Any] = {"indexed": len(references), "queries": len(queries)}
         for name, runtime in (("encoder", open_encoder(encoder)), ("raw pixels", RawPixels())):
             predictor = Predictor(runtime, FrameIndex.from_frames(embed_frames(runtime, references), items))
-            for k in (1, 5):
+            for k in (1, 10):
                 fits = [predict_frame(predictor, queries, i, k).fit for i in range(len(queries))]
                 boxes = [fit.box if fit else None for fit in fits]
                 result[f"{name}, k = {k}"] = _overlap(boxes, truths)

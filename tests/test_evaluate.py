@@ -93,7 +93,7 @@ def test_raw_pixels_are_an_encoder(small_run):
 
 
 def test_the_sample_is_a_request_with_its_truth(small_run, tmp_path):
-    sample = write_sample(small_run.frames, tmp_path / "sample")
+    sample = write_sample(small_run.frames, small_run.index, tmp_path / "sample")
     fields = json.loads((sample / "fields.json").read_text())
     assert set(fields) == {"camera", "plane", "rect"}
     truth = json.loads((sample / "truth.json").read_text())

@@ -106,7 +106,7 @@ def _demo(options: argparse.Namespace) -> None:
     captures = run / "captures"
     Stages(run).run("film", dataclasses.asdict(config), captures, lambda: film(captures, config))
     rebuild(captures, run, RebuildConfig(train=PRESETS["demo"]))
-    write_sample(run / "frames", run / "sample")
+    write_sample(run / "frames", run / "index", run / "sample")
     picture = _write_answers(run)
     print(f"\n{table(run / 'evaluation.json')}\n\nstages\n{Stages(run).summary()}")
     print(f"\nanswers for one frame of every category, with their neighbours: {picture}")

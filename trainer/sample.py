@@ -13,22 +13,26 @@ import numpy as np
 
 from index.iou import iou_3d
 from index.picture import decode_picture
+from index.predict import Prediction, open_predictor
 from index.schema import Box, Camera, InvalidValueError
 from trainer.frames import Frames
+from trainer.inference import predict_frame
 from trainer.picture import ANSWER, TRUTH, draw_box, typical_rows, write_picture
 
 
-def write_sample(frames: Path, out: Path) -> Path:
+def write_sample(frames: Path, index: Path, out: Path) -> Path:
     """Writes ``image.jpg``, ``fields.json`` (the form fields) and ``truth.json`` of one test frame.
 
-    The frame is chosen by rule, not by result: the last category's ``typical_rows``.
+    Of the ``typical_rows`` (one frame a category) it is the one of whose answer the index is surest: chosen by
+    confidence, without a look at the truth.
     """
     everything = Frames.open(frames)
     with_box = np.asarray(everything.table["box"].is_valid())
     tests = everything.select((everything.split == "test") & with_box)
     if len(tests) == 0:
         raise InvalidValueError("frames", str(frames), "frames with a test split whose boxes are known")
-    row = typical_rows(tests)[-1]
+    predictor = open_predictor(index)
+    row = max(typical_rows(tests), key=lambda row: _confidence(predict_frame(predictor, tests, row)))
     frame = tests.frame(row)
     camera, plane = frame.view.posed()
     fields = {
@@ -43,6 +47,10 @@ def write_sample(frames: Path, out: Path) -> Path:
     (out / "fields.json").write_text(json.dumps(fields, indent=2) + "\n")
     (out / "truth.json").write_text(json.dumps(truth, indent=2) + "\n")
     return out
+
+
+def _confidence(prediction: Prediction) -> float:
+    return prediction.fit.confidence if prediction.fit else 0.0
 
 
 def post_sample(sample: Path, url: str, wait_s: float = 60.0) -> dict[str, Any]:
