@@ -17,7 +17,6 @@ change together: whoever opens a version has everything that answering takes. Ol
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import shutil
@@ -30,6 +29,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from index.encoder import file_digest
 from index.schema import (
     ArtifactError,
     CorruptArtifactError,
@@ -192,7 +192,7 @@ def _manifest(
         "dimension": int(vectors.shape[1]),
         "encoder_digest": encoder_digest,
         "known_threshold": known_threshold,
-        "files": {str(p.relative_to(draft)): {"bytes": p.stat().st_size, "sha256": _sha256(p)} for p in files},
+        "files": {str(p.relative_to(draft)): {"bytes": p.stat().st_size, "sha256": file_digest(p)} for p in files},
     }
 
 
@@ -218,13 +218,8 @@ def _check_files(path: Path, manifest: dict[str, Any]) -> None:
             raise CorruptArtifactError(file, "missing")
         if file.stat().st_size != expected["bytes"]:
             raise CorruptArtifactError(file, f"has {file.stat().st_size} bytes, its manifest says {expected['bytes']}")
-        if _sha256(file) != expected["sha256"]:
+        if file_digest(file) != expected["sha256"]:
             raise CorruptArtifactError(file, "its checksum differs from its manifest's: the content was altered")
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _switch(root: Path, name: str) -> None:

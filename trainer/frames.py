@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from index.schema import CorruptArtifactError, ForeignArtifactError, Frame
+from index.picture import decode_picture
+from index.schema import CorruptArtifactError, ForeignArtifactError, Frame, ImageError
 from index.shards import read_shard
 from index.table import FRAME_SCHEMA, frame_from_row, missing_columns
 
@@ -79,13 +79,11 @@ class Frames:
 
     def image(self, row: int) -> NDArray[np.uint8]:
         """The picture of one row, (h, w, 3) uint8 RGB."""
-        data = np.frombuffer(self.jpeg(row), np.uint8)
-        bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-        if bgr is None:
-            raise CorruptArtifactError(
-                self.path / self.table["shard"][row].as_py(), f"no picture at byte {self._offset[row]}"
-            )
-        return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
+        try:
+            return decode_picture(self.jpeg(row))
+        except ImageError:
+            shard = self.path / self.table["shard"][row].as_py()
+            raise CorruptArtifactError(shard, f"no picture at byte {self._offset[row]}") from None
 
     @cached_property
     def sequence(self) -> NDArray[np.str_]:

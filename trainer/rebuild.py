@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from index.schema import ArtifactError
+from index.encoder import file_digest
 from index.store import current_version
 from trainer.build import BuildConfig, build
 from trainer.evaluate import EvaluateConfig, evaluate
@@ -102,7 +102,7 @@ def rebuild(captures: Path, run: Path, config: RebuildConfig) -> Path:
     # What of a changed folder is already there, ingest itself knows.
     found = {"captures": _listing_digest(captures), "config": config.ingest.outcome()}
     stages.run("ingest", found, frames / "frames.parquet", lambda: ingest(captures, frames, config.ingest))
-    frames_digest = _file_digest(frames / "frames.parquet")
+    frames_digest = file_digest(frames / "frames.parquet")
     wanted = {"config": asdict(config.train), "init": config.init}
     if training.exists() and (config.retrain or read_config(training) != config.train):
         training.rename(run / f"training-until-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
@@ -111,7 +111,7 @@ def rebuild(captures: Path, run: Path, config: RebuildConfig) -> Path:
     stages.run("export", trained, encoder, lambda: export(training, encoder))
     indexed = {
         "frames": frames_digest,
-        "encoder": _file_digest(encoder / "encoder.json"),
+        "encoder": file_digest(encoder / "encoder.json"),
         "config": asdict(config.build),
     }
     stages.run("build", indexed, index / "CURRENT", lambda: build(frames, encoder, index, config.build))
@@ -127,14 +127,6 @@ def _listing_digest(folder: Path) -> str:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     lines = [f"{path.relative_to(folder)} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
-def _file_digest(path: Path) -> str:
-    try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise ArtifactError(path, f"cannot be read: {error.strerror}") from None
 
 
 def _peak_memory_mib() -> float:
