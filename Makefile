@@ -1,6 +1,7 @@
 # make demo   everything from nothing: environment, captures, encoder, index, a running service, a real answer
 # make test   every check and every test
 # make stop   ends the service that make demo started
+# make pretrain   makes the encoder that ships once more: an hour and a half on two cores, minutes on a GPU
 
 PYTHON ?= python3
 RUN    ?= runs/demo
@@ -10,7 +11,7 @@ URL    := http://127.0.0.1:$(PORT)
 # Two OpenMP pools on two cores stall each other; every process here uses one thread and works side by side.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo serve ask stop test check format protos clean
+.PHONY: demo pretrain serve ask stop test check format protos clean
 .DEFAULT_GOAL := help
 help:
 	@sed -n 's/^# //p' Makefile
@@ -26,6 +27,9 @@ demo: .venv/installed
 	@$(MAKE) --no-print-directory serve ask
 	@echo
 	@echo "The service is running: $(URL)/docs   (log: $(RUN)/service.log; make stop ends it)"
+
+pretrain: .venv/installed
+	@$(PY) -m trainer pretrain --run runs/pretrain
 
 serve: .venv/installed stop
 	@nohup $(PY) -m service --index $(RUN)/index --port $(PORT) > $(RUN)/service.log 2>&1 & echo $$! > $(RUN)/service.pid

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.merit import coil_figures
 from index.encoder import Encoder, open_encoder
 from index.iou import iou_3d
 from index.predict import Predictor
@@ -31,7 +32,6 @@ from trainer.export import export, export_random
 from trainer.frames import Frames
 from trainer.inference import embed_frames, predict_frame
 from trainer.ingest import IngestConfig, ingest
-from trainer.metrics import average_precisions
 from trainer.train import PRESETS, train
 
 
@@ -82,7 +82,7 @@ def coil_reid(minutes: float, init: Path | None) -> dict[str, Any]:
         frames_path = ingest(root / "captures", root / "frames", IngestConfig(workers=1))
         frames = Frames.open(frames_path)
         queries = frames.select(frames.split == "test")
-        base = dataclasses.replace(PRESETS["demo"], epochs=1000, max_minutes=minutes, monitor_every=1000)
+        base = dataclasses.replace(PRESETS["scratch"], epochs=1000, max_minutes=minutes, monitor_every=1000)
         result = {"raw pixels": _reid(RawPixels(), queries)}
         result["random network"] = _reid(open_encoder(export_random(base, root / "random", 0)), queries)
         if init is not None:
@@ -95,16 +95,7 @@ def coil_reid(minutes: float, init: Path | None) -> dict[str, Any]:
 
 
 def _reid(encoder: Encoder, queries: Frames) -> dict[str, float]:
-    vectors = embed_frames(encoder, queries)
-    degrees = queries.time_s * 50  # a picture every 10 degrees, five a second
-    apart = np.abs((degrees[:, None] - degrees + 180) % 360 - 180)
-    same = queries.object_id[:, None] == queries.object_id
-    ignored = same & (apart < 29.9)
-    similarities = vectors @ vectors.T
-    precision = average_precisions(similarities, same, ignored)
-    nearest = np.where(ignored, -np.inf, similarities).argmax(axis=1)
-    hits = queries.object_id[nearest] == queries.object_id
-    return {"map": round(float(precision.mean()), 3), "r_at_1": round(float(hits.mean()), 3)}
+    return {name: round(value, 3) for name, value in coil_figures(embed_frames(encoder, queries), queries).items()}
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from index.schema import InvalidValueError
@@ -34,6 +34,58 @@ def build_backbone(architecture: str, **kwargs: Any) -> nn.Module:
         raise InvalidValueError("architecture", architecture, f"one of {', '.join(_NAMED)}, or a model that timm knows")
     backbone: nn.Module = timm.create_model(name, num_classes=0, **{**preset, **kwargs})
     return backbone
+
+
+def build_embedder(architecture: str, kwargs: Mapping[str, Any], head: Mapping[str, Any]) -> nn.Module:
+    """``build_backbone``, and on top of it the ``head`` of an encoder artefact: nothing when that is empty.
+
+    head: ``layers`` maps names of the backbone's stages to the weights that they are joined with, ``dimension`` is that
+    of the result: see ``joined_layers``. Raises InvalidValueError for a stage that there is not.
+    """
+    backbone = build_backbone(architecture, **kwargs)
+    return _whitened(backbone, head["layers"], head["dimension"]) if head else backbone
+
+
+def _whitened(backbone: Any, layers: Mapping[str, float], dimension: int) -> nn.Module:
+    from torch import nn
+
+    class Whitened(nn.Module):
+        """The layers joined, then a linear map: (n, 3, s, s) -> (n, dimension)."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.backbone = backbone
+            self.whiten = nn.Linear(sum(_stages(backbone, layers).values()), dimension)
+            self.num_features = dimension
+
+        def forward(self, x: Tensor) -> Tensor:
+            rows: Tensor = self.whiten(joined_layers(self.backbone, layers, x).float())
+            return rows
+
+    return Whitened()
+
+
+def joined_layers(backbone: Any, layers: Mapping[str, float], x: Tensor) -> Tensor:
+    """(n, 3, s, s) -> (n, d): the stages' activations, each averaged over the picture, scaled to its weight's length.
+
+    Early stages hold colour and texture, late ones shape; ``layers`` maps their names to weights, in any order.
+    """
+    import torch
+    from torch.nn.functional import normalize
+
+    stages = list(_stages(backbone, layers))
+    number = [info["module"] for info in backbone.feature_info]
+    maps = backbone.forward_intermediates(x, indices=[number.index(name) for name in stages], intermediates_only=True)
+    rows = [layers[name] * normalize(m.float().mean((2, 3)), dim=1) for name, m in zip(stages, maps, strict=True)]
+    return torch.cat(rows, dim=1)
+
+
+def _stages(backbone: Any, layers: Mapping[str, float]) -> dict[str, int]:
+    """The chosen stages and their widths, in the network's order."""
+    there = {info["module"]: int(info["num_chs"]) for info in backbone.feature_info}
+    if missing := [name for name in layers if name not in there]:
+        raise InvalidValueError("layers", missing, f"stages of the backbone: {', '.join(there)}")
+    return {name: width for name, width in there.items() if name in layers}
 
 
 def network_input(crops: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:

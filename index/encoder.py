@@ -6,7 +6,8 @@ The artefact is a folder::
     weights.safetensors    the backbone's weights (matrices and kernels in float16, the rest in float32)
     graph.xml, graph.bin   the same network as OpenVINO IR: (n, s, s, 3) uint8 RGB -> (n, d) float32 unit rows
 
-OpenVINO runs it on a CPU without PyTorch; PyTorch runs it on a GPU.
+OpenVINO runs it on a CPU without PyTorch; PyTorch runs it on a GPU. One without the graph, as the encoder that ships
+with ``trainer``, runs in PyTorch alone.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import importlib.util
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -105,11 +106,13 @@ class Spec:
     std: tuple[float, ...]
     training: Mapping[str, Any]  # how it was trained; for people, not for the runtimes
     files: Mapping[str, str]  # file name -> sha256
+    head: Mapping[str, Any] = field(default_factory=dict)  # index.backbone.build_embedder; empty: pooled features
 
     @property
     def digest(self) -> str:
-        """sha256 over all that determines the vectors: everything but ``training``."""
-        determining = {field: value for field, value in asdict(self).items() if field != "training"}
+        """sha256 over all that determines the vectors: everything but ``training``, and ``head`` where there is one."""
+        skipped = ("training",) if self.head else ("training", "head")
+        determining = {name: value for name, value in asdict(self).items() if name not in skipped}
         return hashlib.sha256(json.dumps(determining, sort_keys=True).encode()).hexdigest()
 
     def write(self, folder: Path) -> None:
@@ -146,7 +149,7 @@ class Spec:
             spec = cls(**manifest)
         except TypeError as error:
             raise CorruptArtifactError(path, f"lacks a field or has one too many ({error})") from error
-        if spec.digest != digest or set(spec.files) != {WEIGHTS, GRAPH, GRAPH_WEIGHTS}:
+        if spec.digest != digest or set(spec.files) not in ({WEIGHTS}, {WEIGHTS, GRAPH, GRAPH_WEIGHTS}):
             raise CorruptArtifactError(path, "does not agree with the digest that it states")
         return spec
 
@@ -186,6 +189,8 @@ class _OpenVinoRuntime(_Runtime):
         import openvino as ov
 
         super().__init__(spec)
+        if GRAPH not in spec.files:
+            raise ForeignArtifactError(folder, "holds weights alone: export it for the CPU (python -m trainer export)")
         # float32: where the CPU has bfloat16 it would be chosen, and vectors would differ from machine to machine.
         options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
         self._model = ov.Core().compile_model(folder / GRAPH, "CPU", options)
@@ -202,10 +207,10 @@ class _TorchRuntime(_Runtime):
         import torch
         from safetensors.torch import load_file
 
-        from index.backbone import build_backbone
+        from index.backbone import build_embedder
 
         super().__init__(spec)
-        backbone = build_backbone(spec.architecture, **spec.architecture_kwargs)
+        backbone = build_embedder(spec.architecture, spec.architecture_kwargs, spec.head)
         backbone.load_state_dict(load_file(folder / WEIGHTS))
         self._backbone = backbone.eval().to(torch.device(device), memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._device = device

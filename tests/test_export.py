@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import json
 import logging
 import shutil
 import socket
@@ -11,14 +14,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from index.backbone import IMAGENET_MEAN, IMAGENET_STD, build_backbone, unit_features
+from index.backbone import IMAGENET_MEAN, IMAGENET_STD, build_backbone, joined_layers, network_input, unit_features
 from index.encoder import Spec, open_encoder
-from index.schema import CorruptArtifactError
+from index.schema import CorruptArtifactError, EncoderMismatchError, ForeignArtifactError, InvalidValueError
 from tests.views import scenes, videos
 from trainer import export as stage
 from trainer import train as training
-from trainer.export import export, export_random
-from trainer.train import TrainConfig, train
+from trainer.export import export, export_pretrained, export_random
+from trainer.pretrained import release
+from trainer.train import Learner, TrainConfig, train
+from trainer.whiten import HeadConfig, fit_head
 
 CONFIG = TrainConfig(
     architecture="resnet18_half",
@@ -45,19 +50,41 @@ def artefact(checkpoint, tmp_path_factory):
     return export(checkpoint, tmp_path_factory.mktemp("exported") / "encoder")
 
 
+HEAD = HeadConfig({"layer2": 0.5, "layer4": 1.0}, dimension=16, power=0.7)
+
+
+@pytest.fixture(scope="module")
+def learnt():
+    """The frames that heads are fitted to."""
+    return videos(40, 5)
+
+
+@pytest.fixture(scope="module")
+def whitened(checkpoint, learnt, tmp_path_factory):
+    """The encoder with a head."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stage.Frames, "open", lambda _: learnt)
+        out = tmp_path_factory.mktemp("whitened")
+        return export(checkpoint, out / "encoder", out / "frames", HEAD)
+
+
 @pytest.fixture(scope="module")
 def random_artefact(tmp_path_factory):
     return export_random(CONFIG, tmp_path_factory.mktemp("random") / "encoder", seed=0)
 
 
-def vectors_in_training(checkpoint, crops):
+def trained_backbone(checkpoint):
     """The trained network in PyTorch, float32, as the checkpoint has it."""
     state = torch.load(checkpoint / "last.ckpt", weights_only=True)["state_dict"]
     backbone = build_backbone(CONFIG.architecture).eval()
     prefix = "method.backbone."
     backbone.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+    return backbone
+
+
+def vectors_in_training(checkpoint, crops):
     with torch.no_grad():
-        return unit_features(backbone, torch.from_numpy(crops), IMAGENET_MEAN, IMAGENET_STD).numpy()
+        return unit_features(trained_backbone(checkpoint), torch.from_numpy(crops), IMAGENET_MEAN, IMAGENET_STD).numpy()
 
 
 @pytest.mark.parametrize("device", ["openvino", "torch-cpu"])
@@ -142,4 +169,92 @@ def test_an_unreadable_checkpoint_is_named(checkpoint, tmp_path, damage):
         (tmp_path / "last.ckpt").write_bytes((checkpoint / "last.ckpt").read_bytes()[:1000])
     with pytest.raises(CorruptArtifactError, match=r"last\.ckpt"):
         export(tmp_path, tmp_path / "encoder")
+    assert not (tmp_path / "encoder").exists()
+
+
+@pytest.mark.parametrize("device", ["openvino", "torch-cpu"])
+def test_with_a_head_the_encoder_embeds_as_the_trained_stages_whitened(checkpoint, whitened, learnt, device):
+    backbone, crops = trained_backbone(checkpoint), scenes(60, 32, seed=7)
+    weight, bias = fit_head(backbone, learnt.select(learnt.split == "train"), 32, HEAD)
+    pixels = network_input(torch.from_numpy(crops), IMAGENET_MEAN, IMAGENET_STD)
+    with torch.no_grad():
+        expected = (joined_layers(backbone, HEAD.layers, pixels) @ weight.T + bias).numpy()
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    encoder = open_encoder(whitened, device)
+    assert encoder.dimension == 16
+    assert (encoder.embed(crops) * expected).sum(axis=1).min() > 0.999
+
+
+def test_the_manifest_says_which_head(artefact, whitened):
+    spec = Spec.read(whitened)
+    assert spec.head == {"layers": HEAD.layers, "dimension": 16}
+    assert spec.training["whitening_power"] == 0.7
+    assert Spec.read(artefact).head == {}
+    # The head determines the vectors, so an index of another is refused.
+    other = dataclasses.replace(spec, head={"layers": {"layer2": 0.6, "layer4": 1.0}, "dimension": 16})
+    assert other.digest != spec.digest
+
+
+def test_a_head_without_layers_is_none(checkpoint, artefact, learnt, tmp_path, monkeypatch):
+    monkeypatch.setattr(stage.Frames, "open", lambda _: learnt)
+    spec = Spec.read(export(checkpoint, tmp_path / "encoder", tmp_path, HeadConfig(layers={})))
+    assert spec.head == {}
+    assert spec.digest == Spec.read(artefact).digest
+
+
+def test_encoders_from_before_there_were_heads_keep_their_digest(random_artefact, tmp_path):
+    manifest = json.loads((random_artefact / "encoder.json").read_text())
+    assert manifest.pop("head") == {}
+    before = {k: v for k, v in manifest.items() if k not in ("format", "version", "digest", "training")}
+    assert manifest["digest"] == hashlib.sha256(json.dumps(before, sort_keys=True).encode()).hexdigest()
+    older = shutil.copytree(random_artefact, tmp_path / "older")
+    (older / "encoder.json").write_text(json.dumps(manifest))
+    assert Spec.read(older) == Spec.read(random_artefact)
+
+
+@pytest.fixture(scope="module")
+def released(whitened, tmp_path_factory):
+    """What of the encoder with a head ships."""
+    return release(whitened, tmp_path_factory.mktemp("released") / "pretrained")
+
+
+def test_a_release_is_manifest_and_weights(whitened, released):
+    assert {path.name for path in released.iterdir()} == {"encoder.json", "weights.safetensors"}
+    crops = scenes(20, 32)
+    expected = open_encoder(whitened, "torch-cpu").embed(crops)
+    np.testing.assert_array_equal(open_encoder(released, "torch-cpu").embed(crops), expected)
+    with pytest.raises(ForeignArtifactError, match=r"pretrained.*holds weights alone"):
+        open_encoder(released, "openvino")
+
+
+def test_what_was_released_is_exported_as_it_was(whitened, released, tmp_path):
+    again = export_pretrained(tmp_path / "encoder", released)
+    crops = scenes(20, 32)
+    for device in ("openvino", "torch-cpu"):
+        expected = open_encoder(whitened, device).embed(crops)
+        np.testing.assert_allclose(open_encoder(again, device).embed(crops), expected, atol=1e-5)
+    assert Spec.read(again) == Spec.read(whitened)
+
+
+def test_a_release_is_as_good_as_its_weights(released, tmp_path):
+    out = shutil.copytree(released, tmp_path / "pretrained")
+    weights = out / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[::-1])
+    with pytest.raises(CorruptArtifactError, match="weights"):
+        export_pretrained(tmp_path / "encoder", out)
+    assert not (tmp_path / "encoder").exists()
+
+
+def test_training_continues_below_the_head(checkpoint, released):
+    learner, trained = Learner(CONFIG, released), trained_backbone(checkpoint)
+    for name, value in learner.method.backbone.state_dict().items():
+        torch.testing.assert_close(value, trained.state_dict()[name], rtol=1e-3, atol=1e-6)
+    with pytest.raises(EncoderMismatchError, match="resnet18_half"):
+        Learner(dataclasses.replace(CONFIG, architecture="resnet18"), released)
+
+
+def test_a_stage_that_the_backbone_has_not_is_named(checkpoint, learnt, tmp_path, monkeypatch):
+    monkeypatch.setattr(stage.Frames, "open", lambda _: learnt)
+    with pytest.raises(InvalidValueError, match="layer9"):
+        export(checkpoint, tmp_path / "encoder", tmp_path, HeadConfig(layers={"layer9": 1.0}))
     assert not (tmp_path / "encoder").exists()

@@ -6,17 +6,24 @@ import dataclasses
 import shutil
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
+from index.encoder import Spec, open_encoder
 from index.predict import open_predictor
 from index.store import current_version
 from tests.captures import write_capture, write_captures
+from tests.views import scenes
+from trainer import rebuild as stage
 from trainer.__main__ import main
+from trainer.export import export_pretrained, export_random
 from trainer.ingest import IngestConfig
+from trainer.pretrained import release
 from trainer.rebuild import RebuildConfig, Stages, rebuild
 from trainer.train import PRESETS
 
 TINY = dataclasses.replace(
-    PRESETS["demo"],
+    PRESETS["scratch"],
     input_size=32,
     projector_width=32,
     predictor_width=16,
@@ -26,7 +33,7 @@ TINY = dataclasses.replace(
     max_minutes=None,
     processes=1,
 )
-CONFIG = RebuildConfig(ingest=IngestConfig(workers=1), train=TINY)
+CONFIG = RebuildConfig(ingest=IngestConfig(workers=1), train=TINY, init=None)
 
 
 def test_a_stage_runs_when_its_inputs_change_or_its_output_is_gone(tmp_path):
@@ -96,12 +103,73 @@ def test_another_config_trains_again_and_keeps_the_old_training(run):
     assert len(list((run / "run").glob("training-until-*"))) == 1
 
 
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory):
+    """Stands for the weights that ship."""
+    out = tmp_path_factory.mktemp("shipped")
+    return release(export_random(TINY, out / "encoder", seed=3), out / "pretrained")
+
+
+def ship(monkeypatch, folder):
+    monkeypatch.setattr(stage, "PRETRAINED", folder)
+    monkeypatch.setattr(stage, "export_pretrained", lambda out, *_: export_pretrained(out, folder))
+
+
+@pytest.fixture
+def few(tmp_path):
+    """Two captures, none of them to test with."""
+    for seed in range(2):
+        write_capture(
+            tmp_path / "captures" / str(seed), object_id=f"box-{seed}", category="box", split="train", seed=seed
+        )
+    return tmp_path / "captures"
+
+
+def test_without_a_training_config_the_encoder_is_the_one_that_ships(few, shipped, tmp_path, monkeypatch):
+    ship(monkeypatch, shipped)
+    run, encoder = tmp_path / "run", tmp_path / "run" / "encoder"
+    config = RebuildConfig(ingest=IngestConfig(workers=1))
+    rebuild(few, run, config)
+    assert set(Stages(run).done) == {"ingest", "export", "build"}
+    assert len(open_predictor(run / "index").index) == 12
+    crops = scenes(5, 32)
+    ours = open_encoder(encoder, "openvino").embed(crops)
+    assert (ours * open_encoder(shipped, "torch-cpu").embed(crops)).sum(axis=1).min() > 0.999
+    before = (encoder / "encoder.json").stat().st_mtime_ns
+    rebuild(few, run, config)
+    assert (encoder / "encoder.json").stat().st_mtime_ns == before
+    # A newer nearpose ships other weights.
+    newer = release(export_random(TINY, tmp_path / "newer", seed=4), tmp_path / "release")
+    ship(monkeypatch, newer)
+    rebuild(few, run, config)
+    assert Spec.read(encoder).files["weights.safetensors"] == Spec.read(newer).files["weights.safetensors"]
+    assert open_predictor(run / "index")
+
+
+def test_training_continues_from_the_given_encoder(few, shipped, tmp_path):
+    config = dataclasses.replace(CONFIG, train=dataclasses.replace(TINY, lr=1e-9, weight_decay=0.0), init=shipped)
+    rebuild(few, tmp_path / "run", config)
+    weights, first = (load_file(f / "weights.safetensors") for f in (tmp_path / "run" / "encoder", shipped))
+    assert Spec.read(tmp_path / "run" / "encoder").head["layers"] == CONFIG.head.layers
+    for name in ("conv1.0.weight", "layer4.1.conv2.weight"):
+        torch.testing.assert_close(weights[f"backbone.{name}"], first[name], rtol=1e-3, atol=1e-6)
+    rebuild(few, tmp_path / "run", dataclasses.replace(config, init=None))
+    assert len(list((tmp_path / "run").glob("training-until-*"))) == 1
+    other = load_file(tmp_path / "run" / "encoder" / "weights.safetensors")
+    assert (other["backbone.conv1.0.weight"] != weights["backbone.conv1.0.weight"]).any()
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["rebuild", "nowhere", "RUN"], "nowhere"),
         (["train", "nowhere", "RUN", "--preset", "huge"], "preset"),
+        (["train", "nowhere", "RUN", "--preset", "pretrained"], "preset"),
         (["train", "nowhere", "RUN", "--loss", "hope"], "loss"),
+        (["rebuild", "nowhere", "RUN", "--epochs", "3"], "epochs"),
+        (["rebuild", "nowhere", "RUN", "--retrain"], "retrain"),
+        (["rebuild", "nowhere", "RUN", "--preset", "huge"], "preset"),
+        (["pretrain", "--run", "RUN", "--recipe", "nowhere"], "nowhere"),
         (["build", "nowhere", "nowhere", "RUN"], "nowhere"),
         (["export", "nowhere", "RUN"], "nowhere"),
     ],

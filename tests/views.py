@@ -50,6 +50,9 @@ class FramesInMemory:
         rows = [np.flatnonzero(names == name) for name in dict.fromkeys(names.tolist())]
         return [track[np.argsort(self.time_s[track])] for track in rows]
 
+    def track_numbers(self) -> NDArray[np.int64]:
+        return np.array([next(k for k, track in enumerate(self.tracks()) if row in track) for row in range(len(self))])
+
 
 def videos(count: int, frames: int, side: int = 96, every_s: float = 0.2, seed: int = 0) -> FramesInMemory:
     """``count`` videos of one object each, in which a scene glides sideways; every fourth is held out (``valid``)."""

@@ -49,14 +49,20 @@ def _parser() -> argparse.ArgumentParser:
 
     demo = add(_demo, "film the demo captures and run every stage on them")
     demo.add_argument("--run", type=Path, default=Path("runs/demo"), help="run folder (default: %(default)s)")
-    demo.add_argument("--seed", type=int, default=0)
+    demo.add_argument("--film-seed", type=int, default=0, help="of the captures (default: %(default)s)")
+    _add_training_options(demo)
+    pretrain = add(_pretrain, "draw made-up objects and learn from them the encoder that ships: hours on two cores")
+    pretrain.add_argument("--run", type=Path, default=Path("runs/pretrain"), help="run folder (default: %(default)s)")
+    pretrain.add_argument("--recipe", type=Path, help="a TOML file (default: the shipped encoder's)")
     ingest = add(_ingest, "captures -> frames", "captures", "frames")
     ingest.add_argument("--format", help="objectron, tfrecord, ucf101 or folder (default: recognised)")
     ingest.add_argument("--fps", type=float, help="frames a second to keep")
     ingest.add_argument("--workers", type=int)
     train = add(_train, "frames -> a trained encoder's checkpoint", "frames", "training")
     _add_training_options(train)
-    add(_export, "checkpoint -> encoder artefact", "training", "encoder")
+    train.set_defaults(preset="continue")
+    export = add(_export, "checkpoint, or an encoder's weights alone -> encoder artefact", "training", "encoder")
+    export.add_argument("--frames", type=Path, help="frames to fit the whitening to (default: none, plain features)")
     build = add(_build, "frames + encoder -> a new version of the index", "frames", "encoder", "index")
     build.add_argument("--splits", nargs="+", default=["train", "valid"])
     evaluate = add(_evaluate, "measure an index on the test split", "frames", "encoder", "index")
@@ -65,18 +71,36 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--queries", type=int, help="test frames at most")
     rebuild = add(_rebuild, "every stage that is not up to date: captures -> index", "captures", "run")
     _add_training_options(rebuild)
-    rebuild.add_argument("--retrain", action="store_true", help="train although there is an encoder")
     ask = add(_ask, "post the sample request to a running service and compare the answer with the truth", "sample")
     ask.add_argument("--url", default="http://127.0.0.1:8000", help="default: %(default)s")
     return parser
 
 
+_OVERRIDES = ("pairs", "augmentation", "loss", "epochs", "max_minutes", "seed")
+_PRESET_HELP = (
+    "pretrained: the encoder that ships, as it is; continue: from there, some minutes on these captures; scratch: some "
+    "minutes on these captures alone; paper: its ResNet-50 and schedule, for a GPU (default: %(default)s)"
+)
+
+
 def _add_training_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--preset", default="demo", help="demo or paper (default: %(default)s)")
-    parser.add_argument("--init", type=Path, help="an exported encoder to continue from")
+    parser.add_argument("--preset", default="pretrained", help=_PRESET_HELP)
+    parser.add_argument("--init", type=Path, help="another exported encoder to continue from")
+    parser.add_argument("--retrain", action="store_true", help="train although there is an encoder of this preset")
     for name, kind in (("pairs", str), ("augmentation", str), ("loss", str), ("epochs", int), ("max-minutes", float)):
         parser.add_argument(f"--{name}", type=kind, help="override the preset's")
     parser.add_argument("--seed", type=int, help="override the preset's")
+
+
+def _rebuild_config(options: argparse.Namespace) -> Any:
+    from index.schema import InvalidValueError
+    from trainer.rebuild import RebuildConfig
+
+    if options.preset == "pretrained":
+        if ignored := _given(options, *_OVERRIDES, "init") | ({"retrain": True} if options.retrain else {}):
+            raise InvalidValueError("preset", "pretrained", f"continue or scratch, for {', '.join(ignored)} to count")
+        return RebuildConfig(train=None)
+    return RebuildConfig(train=_training_config(options), init=_start(options), retrain=options.retrain)
 
 
 def _training_config(options: argparse.Namespace) -> Any:
@@ -84,9 +108,17 @@ def _training_config(options: argparse.Namespace) -> Any:
     from trainer.train import PRESETS
 
     if options.preset not in PRESETS:
-        raise InvalidValueError("preset", options.preset, f"one of {', '.join(PRESETS)}")
-    names = ("pairs", "augmentation", "loss", "epochs", "max_minutes", "seed")
-    return dataclasses.replace(PRESETS[options.preset], **_given(options, *names))
+        raise InvalidValueError("preset", options.preset, f"one of {', '.join(PRESETS)} to train by")
+    return dataclasses.replace(PRESETS[options.preset], **_given(options, *_OVERRIDES))
+
+
+def _start(options: argparse.Namespace) -> Path | None:
+    """The encoder that a training continues from."""
+    from trainer.pretrained import PRETRAINED
+
+    if options.init is not None:
+        return Path(options.init)
+    return PRETRAINED if options.preset == "continue" else None
 
 
 def _given(options: argparse.Namespace, *names: str) -> dict[str, Any]:
@@ -97,19 +129,24 @@ def _given(options: argparse.Namespace, *names: str) -> dict[str, Any]:
 def _demo(options: argparse.Namespace) -> None:
     from trainer.demo import DemoConfig, film
     from trainer.evaluate import table
-    from trainer.rebuild import RebuildConfig, Stages, rebuild
+    from trainer.rebuild import Stages, rebuild
     from trainer.sample import write_sample
-    from trainer.train import PRESETS
 
     run: Path = options.run
-    config = DemoConfig(seed=options.seed)
+    config = DemoConfig(seed=options.film_seed)
     captures = run / "captures"
     Stages(run).run("film", dataclasses.asdict(config), captures, lambda: film(captures, config))
-    rebuild(captures, run, RebuildConfig(train=PRESETS["demo"]))
+    rebuild(captures, run, _rebuild_config(options))
     write_sample(run / "frames", run / "index", run / "sample")
     picture = _write_answers(run)
     print(f"\n{table(run / 'evaluation.json')}\n\nstages\n{Stages(run).summary()}")
     print(f"\nanswers for one frame of every category, with their neighbours: {picture}")
+
+
+def _pretrain(options: argparse.Namespace) -> None:
+    from trainer.pretrain import RECIPE, Recipe, pretrain
+
+    print(pretrain(options.run, Recipe.read(options.recipe or RECIPE)))
 
 
 def _write_answers(run: Path) -> Path:
@@ -131,13 +168,17 @@ def _ingest(options: argparse.Namespace) -> None:
 def _train(options: argparse.Namespace) -> None:
     from trainer.train import train
 
-    train(options.frames, options.training, _training_config(options), options.init)
+    train(options.frames, options.training, _training_config(options), _start(options))
 
 
 def _export(options: argparse.Namespace) -> None:
-    from trainer.export import export
+    from index.encoder import MANIFEST
+    from trainer.export import export, export_pretrained
 
-    export(options.training, options.encoder)
+    if (options.training / MANIFEST).exists():
+        export_pretrained(options.encoder, options.training)
+    else:
+        export(options.training, options.encoder, options.frames)
 
 
 def _build(options: argparse.Namespace) -> None:
@@ -154,10 +195,9 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def _rebuild(options: argparse.Namespace) -> None:
-    from trainer.rebuild import RebuildConfig, Stages, rebuild
+    from trainer.rebuild import Stages, rebuild
 
-    config = RebuildConfig(train=_training_config(options), init=options.init, retrain=options.retrain)
-    rebuild(options.captures, options.run, config)
+    rebuild(options.captures, options.run, _rebuild_config(options))
     print(Stages(options.run).summary())
 
 

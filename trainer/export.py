@@ -14,19 +14,23 @@ import openvino
 import torch
 from openvino.frontend import FrontEndManager
 from openvino.frontend.pytorch.fx_decoder import TorchFXPythonDecoder
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from index.backbone import IMAGENET_MEAN, IMAGENET_STD, build_backbone, unit_features
+from index.backbone import IMAGENET_MEAN, IMAGENET_STD, build_backbone, build_embedder, unit_features
 from index.encoder import GRAPH, GRAPH_WEIGHTS, WEIGHTS, Spec, file_digest
 from index.schema import CorruptArtifactError
+from trainer.frames import Frames
+from trainer.pretrained import PRETRAINED
 from trainer.train import CHECKPOINT, TrainConfig, read_config
+from trainer.whiten import HeadConfig, fit_head
 
 
-def export(checkpoint: Path, out: Path) -> Path:
+def export(checkpoint: Path, out: Path, frames: Path | None = None, head: HeadConfig | None = None) -> Path:
     """Writes the backbone of the run that ``trainer.train.train`` left in ``checkpoint`` as an encoder artefact.
 
-    An artefact that lies at ``out`` is replaced once the new one is complete. Returns ``out``.
+    frames: whose ``train`` split the ``head`` is fitted to; None: no head, the pooled features are the embedding, as in
+    the paper. An artefact that lies at ``out`` is replaced once the new one is complete. Returns ``out``.
     Raises CorruptArtifactError when there is no readable checkpoint.
     """
     config = read_config(checkpoint)
@@ -38,8 +42,37 @@ def export(checkpoint: Path, out: Path) -> Path:
     weights = {k.removeprefix(prefix): v for k, v in state["state_dict"].items() if k.startswith(prefix)}
     backbone = build_backbone(config.architecture)
     backbone.load_state_dict(weights)
-    training = {"config": asdict(config), "steps": state["global_step"], "epochs": state["epoch"] + 1}
-    return _publish(backbone, config, training, out)
+    training: dict[str, Any] = {"config": asdict(config), "steps": state["global_step"], "epochs": state["epoch"] + 1}
+    if frames is None:
+        return _publish(backbone, config, {}, training, out)
+    head = head or HeadConfig()
+    embedder, described = _with_head(backbone, config, Frames.open(frames), head)
+    return _publish(embedder, config, described, training | {"whitening_power": head.power}, out)
+
+
+def _with_head(
+    backbone: nn.Module, config: TrainConfig, frames: Frames, head: HeadConfig
+) -> tuple[nn.Module, dict[str, Any]]:
+    """The backbone with a head fitted to it, and the head as the artefact's manifest has it."""
+    if not head.layers:
+        return backbone, {}
+    weight, bias = fit_head(backbone, frames.select(frames.split == "train"), config.input_size, head)
+    described = {"layers": dict(head.layers), "dimension": len(weight)}
+    embedder = build_embedder(config.architecture, {}, described)
+    embedder.load_state_dict(
+        {f"backbone.{name}": value for name, value in backbone.state_dict().items()}
+        | {"whiten.weight": weight, "whiten.bias": bias}
+    )
+    return embedder, described
+
+
+def export_pretrained(out: Path, source: Path = PRETRAINED) -> Path:
+    """Writes the encoder artefact ``out``, which is returned, of the weights in ``source``: those that ship."""
+    spec = Spec.read(source)
+    network = build_embedder(spec.architecture, spec.architecture_kwargs, spec.head)
+    network.load_state_dict(load_file(source / WEIGHTS))
+    config = TrainConfig(architecture=spec.architecture, input_size=spec.input_size)
+    return _publish(network, config, spec.head, spec.training, out)
 
 
 def export_random(config: TrainConfig, out: Path, seed: int) -> Path:
@@ -47,29 +80,33 @@ def export_random(config: TrainConfig, out: Path, seed: int) -> Path:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         backbone = build_backbone(config.architecture)
-    return _publish(backbone, config, {"random_seed": seed}, out)
+    return _publish(backbone, config, {}, {"random_seed": seed}, out)
 
 
-def _publish(backbone: nn.Module, config: TrainConfig, training: Mapping[str, Any], out: Path) -> Path:
+def _publish(
+    network: nn.Module, config: TrainConfig, head: Mapping[str, Any], training: Mapping[str, Any], out: Path
+) -> Path:
     """Writes the artefact beside ``out`` and renames it into place."""
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as beside:
         draft, replaced = Path(beside) / "new", Path(beside) / "old"
         draft.mkdir()
-        _write(backbone, config, training, draft)
+        _write(network, config, head, training, draft)
         if out.exists():
             out.rename(replaced)
         draft.rename(out)
     return out
 
 
-def _write(backbone: nn.Module, config: TrainConfig, training: Mapping[str, Any], folder: Path) -> None:
+def _write(
+    network: nn.Module, config: TrainConfig, head: Mapping[str, Any], training: Mapping[str, Any], folder: Path
+) -> None:
     # Half precision moves a vector by less than 1e-3 and halves the file. Batch norm's vectors stay float32: their
     # range is not bounded. The graph is made from the rounded weights, so that both runtimes compute with the same.
-    weights = {k: v.half() if v.is_floating_point() and v.ndim > 1 else v for k, v in backbone.state_dict().items()}
-    backbone.load_state_dict(weights)
+    weights = {k: v.half() if v.is_floating_point() and v.ndim > 1 else v for k, v in network.state_dict().items()}
+    network.load_state_dict(weights)
     save_file({k: v.contiguous() for k, v in weights.items()}, folder / WEIGHTS)
-    graph = _graph(_Embedding(backbone).eval(), config.input_size)
+    graph = _graph(_Embedding(network).eval(), config.input_size)
     openvino.save_model(graph, folder / GRAPH, compress_to_fp16=True)
     Spec(
         architecture=config.architecture,
@@ -80,6 +117,7 @@ def _write(backbone: nn.Module, config: TrainConfig, training: Mapping[str, Any]
         std=IMAGENET_STD,
         training=training,
         files={name: file_digest(folder / name) for name in (WEIGHTS, GRAPH, GRAPH_WEIGHTS)},
+        head=head,
     ).write(folder)
 
 

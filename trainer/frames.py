@@ -130,6 +130,13 @@ class Frames:
         rows = np.split(order, np.cumsum(np.bincount(track.ravel()))[:-1])
         return [rows[k] for k in np.argsort(first)]
 
+    def track_numbers(self) -> NDArray[np.int64]:
+        """(n,) the number of each row's track in ``tracks``."""
+        numbers = np.zeros(len(self), np.int64)
+        for number, rows in enumerate(self.tracks()):
+            numbers[rows] = number
+        return numbers
+
     @cached_property
     def _offset(self) -> NDArray[np.int64]:
         return np.asarray(self.table["offset"], np.int64)

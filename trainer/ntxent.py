@@ -25,7 +25,7 @@ class NTXent(nn.Module):
         self.projector = projector(cast(int, backbone.num_features), width)
         self.temperature = temperature
 
-    def forward(self, x1: Tensor, x2: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x1: Tensor, x2: Tensor, *_: Tensor) -> tuple[Tensor, Tensor]:
         """Views (n, 3, s, s) each -> the loss, and the first view's projections (n, width) for monitoring."""
         y1, y2 = self.backbone(x1), self.backbone(x2)
         with torch.autocast(x1.device.type, enabled=False):
@@ -45,15 +45,19 @@ def ntxent_loss(z1: Tensor, z2: Tensor, temperature: float) -> Tensor:
     """
     n = len(z1)
     queries = normalize(torch.cat([z1, z2]), dim=1)
-    keys, first = _gathered(queries)
+    keys, first = gathered(queries)
     own = first + torch.arange(2 * n, device=z1.device)
     logits = (queries @ keys.T / temperature).scatter(1, own[:, None], -torch.inf)
     return cross_entropy(logits, own.roll(n))
 
 
-def _gathered(rows: Tensor) -> tuple[Tensor, int]:
+def gathered(rows: Tensor) -> tuple[Tensor, int]:
     """The rows of all processes, with their gradients, and where this process's begin."""
     if not distributed.is_initialized():
         return rows, 0
+    if not rows.requires_grad:
+        parts = [torch.empty_like(rows) for _ in range(distributed.get_world_size())]
+        distributed.all_gather(parts, rows)
+        return torch.cat(parts), distributed.get_rank() * len(rows)
     everyone: tuple[Tensor, ...] = differentiable.all_gather(rows)  # type: ignore[no-untyped-call]
     return torch.cat(everyone), distributed.get_rank() * len(rows)

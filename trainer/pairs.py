@@ -19,8 +19,10 @@ Image = NDArray[np.uint8]
 Rows = NDArray[np.int64]
 Ticket = tuple[int, int]  # (epoch, index of the anchor): all that a pair is drawn from, beside the seed
 
-PAIRS = ("same", "nearby", "distant")
+PAIRS = ("same", "nearby", "distant", "mixed")
+WINDOWS = ("anchor", "own")
 _DELTA_S = 0.2  # the paper's Δ: consecutive frames at 5 fps
+NEARBY_S = 0.31  # a pair that is not further apart is nearby: 1.5 Δ and what rounding adds
 _RESOLUTION = 1.4  # pixels of a stored picture per pixel of a view, so that crops inside the window stay sharp
 
 
@@ -30,17 +32,24 @@ class Pairing:
 
     anchors: Rows  # (m,) rows
     candidates: list[Rows]  # m arrays of rows
+    others: list[Rows] | None = None  # the same, for pairs of a second kind
+    share: float = 0.0  # of pairs of the second kind
 
     @classmethod
-    def of(cls, frames: Frames, kind: str) -> Pairing:
-        """Pairs of ``kind``: the frame with itself (``same``), with the one Δ = 200 ms later (``nearby``) or with any
-        other of its track (``distant``). A track is one object in one sequence; no pair leaves it.
+    def of(cls, frames: Frames, kind: str, distant: float = 0.5) -> Pairing:
+        """Pairs of ``kind``: the frame with itself (``same``), with the one Δ = 200 ms later (``nearby``), with any
+        other of its track (``distant``), or a share of ``distant`` and the others nearby (``mixed``). A track is one
+        object in one sequence; no pair leaves it.
 
         A gap of more than 1.5 Δ is not nearby; a frame without a partner is no anchor, except that a ``distant`` one
         that is alone in its track is paired with itself. Source: paper section 3.5.
         """
         if kind not in PAIRS:
             raise InvalidValueError("pairs", kind, f"one of {', '.join(PAIRS)}")
+        if kind == "mixed":
+            near, far = cls.of(frames, "nearby"), cls.of(frames, "distant")
+            track_of = dict(zip(far.anchors.tolist(), far.candidates, strict=True))
+            return cls(near.anchors, near.candidates, [track_of[row] for row in near.anchors.tolist()], distant)
         found: list[tuple[int, Rows]] = []
         for track in frames.tracks():
             if kind == "same":
@@ -57,6 +66,8 @@ class Pairing:
     def draw(self, index: int, rng: Generator) -> tuple[int, int]:
         """The rows of anchor ``index`` and of a partner, uniform over its candidates other than itself."""
         anchor, rows = int(self.anchors[index]), self.candidates[index]
+        if self.others is not None and rng.random() < self.share:
+            rows = self.others[index]
         partner = int(rows[rng.integers(max(1, len(rows) - 1))])
         # One of all but the last; when that is the anchor itself, the last stands in for it.
         return anchor, int(rows[-1]) if partner == anchor else partner
@@ -104,22 +115,35 @@ class Pictures:
         return np.asarray(reduced, np.uint8), float(scale)
 
 
-class PairDataset(Dataset[Image]):
+Item = tuple[Image, int, NDArray[np.float32]]
+
+
+class PairDataset(Dataset[Item]):
     """Pairs of augmented views. Item (epoch, index) depends on nothing but itself and the seed."""
 
-    def __init__(self, pairing: Pairing, pictures: Pictures, augmentation: Augmentation, seed: int) -> None:
+    def __init__(
+        self, pairing: Pairing, pictures: Pictures, augmentation: Augmentation, seed: int, window: str = "anchor"
+    ) -> None:
+        if window not in WINDOWS:
+            raise InvalidValueError("window", window, f"one of {', '.join(WINDOWS)}")
         self._pairing, self._pictures = pairing, pictures
-        self._augmentation, self._seed = augmentation, seed
+        self._augmentation, self._seed, self._own_window = augmentation, seed, window == "own"
+        self._track = pictures.frames.track_numbers()
 
     def __len__(self) -> int:
         return len(self._pairing)
 
-    def __getitem__(self, ticket: Ticket) -> Image:
-        """(2, s, s, 3) uint8 RGB: both views through the anchor's window, mirrored together in half of the pairs."""
+    def __getitem__(self, ticket: Ticket) -> Item:
+        """Two views (2, s, s, 3) uint8 RGB, mirrored together in half of the pairs; their track; their times (2,), s.
+
+        Both views through the anchor's window, or each through its frame's ``own``.
+        """
         rng = np.random.default_rng((self._seed, *ticket))
         anchor, partner = self._pairing.draw(ticket[1], rng)
-        window, flip = self._pictures.frames.rect[anchor], rng.random() < 0.5
-        return np.stack([self._view(row, window, flip, rng) for row in (anchor, partner)])
+        flip, frames = rng.random() < 0.5, self._pictures.frames
+        windows = frames.rect[anchor], frames.rect[partner if self._own_window else anchor]
+        views = [self._view(row, window, flip, rng) for row, window in zip((anchor, partner), windows, strict=True)]
+        return np.stack(views), int(self._track[anchor]), frames.time_s[[anchor, partner]].astype(np.float32)
 
     def _view(self, row: int, window: NDArray[np.float64], flip: bool, rng: Generator) -> Image:
         picture, scale = self._pictures[row]
@@ -155,11 +179,22 @@ def cut_view(picture: Image, rect: NDArray[np.float64], crop: tuple[float, ...],
 class PairOrder(Sampler[Ticket]):
     """The tickets of one epoch: every anchor once in a random order that epoch and seed decide.
 
-    Of several processes, each takes its share; what does not fill a whole batch for all of them is left out.
+    Of several processes, each takes its share; what does not fill a whole batch for all of them is left out. With
+    ``groups`` (m,), the number of each anchor's track, ``together`` anchors of a track follow each other.
     """
 
-    def __init__(self, pairs: int, batch_size: int, seed: int, rank: int = 0, processes: int = 1) -> None:
+    def __init__(
+        self,
+        pairs: int,
+        batch_size: int,
+        seed: int,
+        rank: int = 0,
+        processes: int = 1,
+        groups: Rows | None = None,
+        together: int = 1,
+    ) -> None:
         self._pairs, self._seed, self._rank, self._processes = pairs, seed, rank, processes
+        self._groups, self._together = groups, together
         self._length = pairs // (batch_size * processes) * batch_size
         self._epoch = 0
         if self._length == 0:
@@ -173,6 +208,17 @@ class PairOrder(Sampler[Ticket]):
         return self._length
 
     def __iter__(self) -> Iterator[Ticket]:
-        order = np.random.default_rng((self._seed, self._epoch)).permutation(self._pairs)
+        order = self._order(np.random.default_rng((self._seed, self._epoch)))
         for index in order[self._rank :: self._processes][: self._length]:
             yield self._epoch, int(index)
+
+    def _order(self, rng: Generator) -> Rows:
+        order = rng.permutation(self._pairs)
+        if self._groups is None or self._together == 1:
+            return order
+        group = self._groups[order]
+        by_group = np.argsort(group, kind="stable")  # each track's anchors, still in random order
+        starts = np.flatnonzero(np.diff(group[by_group], prepend=-1))
+        place = np.arange(len(order)) - np.repeat(starts, np.diff(starts, append=len(order)))
+        bundle = np.cumsum(place % self._together == 0) - 1
+        return order[by_group[np.argsort(rng.permutation(bundle[-1] + 1)[bundle], kind="stable")]]

@@ -1,6 +1,8 @@
 """All stages in a row: captures in, a new index version out. What the trainer container runs.
 
-    captures -> ingest -> train -> export -> build -> evaluate
+    captures -> ingest [-> train] -> export -> build -> evaluate
+
+Without a training config, the encoder is the one that ships, as it is.
 
 A stage whose inputs have not changed since it last finished is skipped, so a rebuild after one new capture ingests that
 capture and builds the index again. The encoder is trained once and then kept: new kinds of objects need no training.
@@ -21,14 +23,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from index.encoder import file_digest
+from index.encoder import Spec, file_digest
 from index.store import current_version
 from trainer.build import BuildConfig, build
 from trainer.evaluate import EvaluateConfig, evaluate
-from trainer.export import export
+from trainer.export import export, export_pretrained
 from trainer.frames import Frames
 from trainer.ingest import IngestConfig, ingest
+from trainer.pretrained import PRETRAINED
 from trainer.train import TrainConfig, read_config, train
+from trainer.whiten import HeadConfig
 
 logger = logging.getLogger(__name__)
 
@@ -38,10 +42,11 @@ class RebuildConfig:
     """One config a stage."""
 
     ingest: IngestConfig = field(default_factory=IngestConfig)
-    train: TrainConfig = field(default_factory=TrainConfig)
+    train: TrainConfig | None = None  # None: the encoder that ships, without training
+    head: HeadConfig = field(default_factory=HeadConfig)
     build: BuildConfig = field(default_factory=BuildConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
-    init: Path | None = None  # an exported encoder to continue from
+    init: Path | None = PRETRAINED  # the encoder to continue from; None: random weights
     retrain: bool = False  # train although there is an encoder of this config
 
 
@@ -59,7 +64,7 @@ class Stages:
 
     def run(self, name: str, inputs: Mapping[str, Any], output: Path, action: Callable[[], object]) -> bool:
         """Runs ``action`` unless ``output`` exists and was made from the same ``inputs``; says whether it ran."""
-        digest = hashlib.sha256(json.dumps(inputs, sort_keys=True, default=str).encode()).hexdigest()
+        digest = _digest(inputs)
         if output.exists() and self.done.get(name, {}).get("inputs") == digest:
             logger.info("%s: up to date", name)
             return False
@@ -73,6 +78,10 @@ class Stages:
         }
         self._write()
         return True
+
+    def outdated(self, name: str, inputs: Mapping[str, Any]) -> bool:
+        """Whether the stage has finished, but with other ``inputs``."""
+        return name in self.done and self.done[name]["inputs"] != _digest(inputs)
 
     def _write(self) -> None:
         draft = self._file.with_suffix(".draft")
@@ -97,18 +106,17 @@ def rebuild(captures: Path, run: Path, config: RebuildConfig) -> Path:
         ``<run>/index``.
     """
     stages = Stages(run)
-    frames, training, encoder, index = (run / name for name in ("frames", "training", "encoder", "index"))
+    frames, encoder, index = (run / name for name in ("frames", "encoder", "index"))
     evaluation = run / "evaluation.json"
     # What of a changed folder is already there, ingest itself knows.
     found = {"captures": _listing_digest(captures), "config": config.ingest.outcome()}
     stages.run("ingest", found, frames / "frames.parquet", lambda: ingest(captures, frames, config.ingest))
     frames_digest = file_digest(frames / "frames.parquet")
-    wanted = {"config": asdict(config.train), "init": config.init}
-    if training.exists() and (config.retrain or read_config(training) != config.train):
-        training.rename(run / f"training-until-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
-    stages.run("train", wanted, training, lambda: train(frames, training, config.train, config.init))
-    trained = {"train": stages.done["train"]["inputs"], "when": (training / "config.json").stat().st_mtime_ns}
-    stages.run("export", trained, encoder, lambda: export(training, encoder))
+    if config.train is None:
+        shipped = {"pretrained": Spec.read(PRETRAINED).digest}
+        stages.run("export", shipped, encoder, lambda: export_pretrained(encoder, PRETRAINED))
+    else:
+        _train_and_export(stages, run, config, config.train)
     indexed = {
         "frames": frames_digest,
         "encoder": file_digest(encoder / "encoder.json"),
@@ -120,6 +128,26 @@ def rebuild(captures: Path, run: Path, config: RebuildConfig) -> Path:
         action = lambda: evaluate(frames, encoder, index, evaluation, config.evaluate)  # noqa: E731
         stages.run("evaluate", measured, evaluation, action)
     return index
+
+
+def _train_and_export(stages: Stages, run: Path, config: RebuildConfig, wanted: TrainConfig) -> None:
+    """The encoder of the run's own captures. They are learnt from once: new ones need no training."""
+    frames, training, encoder = (run / name for name in ("frames", "training", "encoder"))
+    start = Spec.read(config.init).digest if config.init else None
+    inputs = {"config": asdict(wanted), "init": start}
+    if training.exists() and (config.retrain or read_config(training) != wanted or stages.outdated("train", inputs)):
+        training.rename(run / f"training-until-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
+    stages.run("train", inputs, training, lambda: train(frames, training, wanted, config.init))
+    trained = {
+        "train": stages.done["train"]["inputs"],
+        "when": (training / "config.json").stat().st_mtime_ns,
+        "head": asdict(config.head),
+    }
+    stages.run("export", trained, encoder, lambda: export(training, encoder, frames, config.head))
+
+
+def _digest(inputs: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _listing_digest(folder: Path) -> str:

@@ -30,7 +30,8 @@ from trainer.augment import AUGMENTATIONS
 from trainer.frames import Frames
 from trainer.monitor import CollapseMonitor, NeighbourMonitor
 from trainer.ntxent import NTXent
-from trainer.pairs import PAIRS, PairDataset, Pairing, PairOrder, Pictures
+from trainer.pairs import PAIRS, WINDOWS, PairDataset, Pairing, PairOrder, Pictures
+from trainer.pose_identity import PoseIdentity
 from trainer.simsiam import SimSiam
 
 # Here, so that every process of a run has them: Lightning's own use of a function that PyTorch has renamed, and its
@@ -40,20 +41,26 @@ warnings.filterwarnings("ignore", message=".*when logging on epoch level in dist
 
 CONFIG = "config.json"
 CHECKPOINT = "last.ckpt"
-LOSSES = ("simsiam", "ntxent")
+LOSSES = ("simsiam", "ntxent", "pose_identity")
 
 
 @dataclass(frozen=True)
 class TrainConfig:
     """What decides a training run. Defaults are the paper's."""
 
-    pairs: str = "nearby"  # same | nearby | distant: nearby keeps the pose best, distant the identity (table 5)
+    pairs: str = "nearby"  # same | nearby | distant | mixed: nearby keeps the pose best, distant the identity (table 5)
+    distant: float = 0.5  # share of distant pairs among mixed ones
+    window: str = "anchor"  # anchor: both views through its window, as the paper; own: each through its own
+    together: int = (
+        1  # anchors of one track in a batch, over all processes: with NT-Xent, its other views are then negatives
+    )
     augmentation: str = "lc"  # px | ulc | lc | full: light crops are enough when the views differ by themselves
     jitter: float = 0.4  # of brightness, contrast and saturation; SimCLR's at half strength
     hue: float = 0.1  # larger: colour tells less about the object
     grey: float = 0.2  # probability of a view without colour
-    loss: str = "simsiam"  # simsiam | ntxent: SimSiam needs no negatives, so none come from the object's own video
+    loss: str = "simsiam"  # simsiam | ntxent | pose_identity: SimSiam needs no negatives
     temperature: float = 0.5  # of NT-Xent; lower looks harder at the nearest negatives
+    identity: float = 0.5  # the weight of identity against pose (pose_identity)
     architecture: str = "resnet50"  # resnet18_half for a CPU, or any name that timm knows
     input_size: int = 224  # pixels; time and memory grow with its square
     projector_width: int = 2048  # wider than the features, against a collapse of dimensions
@@ -72,42 +79,50 @@ class TrainConfig:
     monitor_every: int = 1  # epochs between k-NN accuracies on the validation split
 
     def __post_init__(self) -> None:
-        for field, choices in (("pairs", PAIRS), ("augmentation", tuple(AUGMENTATIONS)), ("loss", LOSSES)):
+        named = {"pairs": PAIRS, "window": WINDOWS, "augmentation": tuple(AUGMENTATIONS), "loss": LOSSES}
+        for field, choices in named.items():
             if getattr(self, field) not in choices:
                 raise InvalidValueError(field, getattr(self, field), f"one of {', '.join(choices)}")
-        for field in ("input_size", "projector_width", "predictor_width", "batch_size", "epochs", "processes", "lr"):
+        positive = ("input_size", "projector_width", "predictor_width", "batch_size", "epochs", "processes", "lr")
+        for field in ("together", "temperature", *positive):
             if getattr(self, field) <= 0:
                 raise InvalidValueError(field, getattr(self, field), "positive")
+        for field in ("distant", "identity"):
+            if not 0 <= getattr(self, field) <= 1:
+                raise InvalidValueError(field, getattr(self, field), "from 0 to 1")
         if self.batch_size < 2 * self.processes:
             raise InvalidValueError("batch_size", self.batch_size, "at least two pairs for each process")
         if not 0 <= self.warmup_epochs <= self.epochs:
             raise InvalidValueError("warmup_epochs", self.warmup_epochs, f"from 0 to the {self.epochs} epochs")
 
 
+# SimSiam is not past its slow start after a few minutes on two cores, NT-Xent is (docs/LOG.md).
+_MINUTES = TrainConfig(
+    pairs="mixed",
+    window="own",
+    together=2,
+    loss="pose_identity",
+    temperature=0.1,
+    architecture="resnet18_half",
+    input_size=64,
+    projector_width=1024,
+    predictor_width=256,
+    batch_size=128,
+    lr=0.3,
+    epochs=1000,
+    warmup_epochs=50,
+    max_minutes=4,
+    processes=2,
+    workers=0,
+    cache_gb=2,
+    monitor_every=5,
+)
+
 PRESETS = {
     "paper": TrainConfig(),
-    # What four minutes on two cores teach best (docs/LOG.md): SimSiam is not past its slow start by then, NT-Xent is;
-    # nearby pairs keep more of the pose; and as long as colour tells the videos apart, no shape is learnt.
-    "demo": TrainConfig(
-        pairs="nearby",
-        loss="ntxent",
-        temperature=0.1,
-        hue=0.5,
-        grey=0.4,
-        architecture="resnet18_half",
-        input_size=64,
-        projector_width=1024,
-        predictor_width=256,
-        batch_size=64,
-        lr=0.15,
-        epochs=20,
-        warmup_epochs=2,
-        max_minutes=4,
-        processes=2,
-        workers=0,
-        cache_gb=2,
-        monitor_every=5,
-    ),
+    # What four minutes on two cores teach from noise (docs/LOG.md).
+    "scratch": _MINUTES,
+    "continue": replace(_MINUTES, lr=0.03),
 }
 
 
@@ -174,13 +189,21 @@ class PairData(lightning.LightningDataModule):  # type: ignore[misc]
         augmentation = replace(
             AUGMENTATIONS[config.augmentation], jitter=config.jitter, hue=config.hue, grey=config.grey
         )
-        pairing = Pairing.of(self._frames, config.pairs)
+        pairing = Pairing.of(self._frames, config.pairs, config.distant)
         pictures = Pictures(self._frames, config.input_size, config.cache_gb * 1e9 / processes / max(1, config.workers))
         share = config.batch_size // processes
         return DataLoader(
-            PairDataset(pairing, pictures, augmentation, config.seed),
+            PairDataset(pairing, pictures, augmentation, config.seed, config.window),
             batch_size=share,
-            sampler=PairOrder(len(pairing), share, config.seed, self.trainer.global_rank, processes),
+            sampler=PairOrder(
+                len(pairing),
+                share,
+                config.seed,
+                self.trainer.global_rank,
+                processes,
+                self._frames.track_numbers()[pairing.anchors],
+                config.together,
+            ),
             num_workers=config.workers,
             persistent_workers=config.workers > 0,
             worker_init_fn=_use_one_thread,
@@ -204,11 +227,12 @@ class Learner(lightning.LightningModule):  # type: ignore[misc]
                 _continue_from(backbone, config.architecture, init)
             self.method = _method(config, backbone).to(memory_format=torch.channels_last)
 
-    def training_step(self, pairs: Tensor, _: int) -> Tensor:
-        """pairs: (n, 2, s, s, 3) uint8."""
+    def training_step(self, batch: tuple[Tensor, Tensor, Tensor], _: int) -> Tensor:
+        """batch: views (n, 2, s, s, 3) uint8, their pair's track (n,) and times (n, 2) seconds."""
+        pairs, track, time_s = batch
         x1, x2 = (network_input(views, IMAGENET_MEAN, IMAGENET_STD) for views in pairs.unbind(1))
         loss: Tensor
-        loss, self.projections = self.method(x1, x2)
+        loss, self.projections = self.method(x1, x2, track, time_s)
         # Of the first process alone, here and in the monitors: its share of the pairs is as random as all of them.
         self.log("loss", loss, prog_bar=True, on_step=True, on_epoch=True, rank_zero_only=True)
         self.log("lr", self.optimizers().param_groups[0]["lr"], rank_zero_only=True)
@@ -282,9 +306,11 @@ class _SaveEveryEpoch(lightning.Callback):  # type: ignore[misc]
         trainer.save_checkpoint(self._path, weights_only=False)  # with the optimiser's state and the loops'
 
 
-def _method(config: TrainConfig, backbone: nn.Module) -> SimSiam | NTXent:
+def _method(config: TrainConfig, backbone: nn.Module) -> SimSiam | NTXent | PoseIdentity:
     if config.loss == "simsiam":
         return SimSiam(backbone, config.projector_width, config.predictor_width)
+    if config.loss == "pose_identity":
+        return PoseIdentity(backbone, config.projector_width, config.temperature, config.identity)
     return NTXent(backbone, config.projector_width, config.temperature)
 
 
@@ -292,7 +318,10 @@ def _continue_from(backbone: nn.Module, architecture: str, encoder: Path) -> Non
     spec = Spec.read(encoder)
     if spec.architecture != architecture:
         raise EncoderMismatchError(encoder, f"holds a {spec.architecture}; the run is to train a {architecture}")
-    backbone.load_state_dict(load_file(encoder / WEIGHTS))
+    weights = load_file(encoder / WEIGHTS)
+    if spec.head:  # fitted again to what is learnt from here on
+        weights = {k.removeprefix("backbone."): v for k, v in weights.items() if k.startswith("backbone.")}
+    backbone.load_state_dict(weights)
 
 
 def _claim(out: Path, config: TrainConfig) -> None:

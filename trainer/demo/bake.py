@@ -17,8 +17,7 @@ from trainer.demo.textures import Texture
 
 TEXELS = 256
 _LEVELS = 6
-_SHADOW_SIZE = 1024
-_FLOOR_LIGHT_SIZE = 1024
+MAP_SIZE = 1024
 # The lamp's camera stands this many scene radii away: far enough for its rays to be parallel, near enough for float32.
 _LAMP_DISTANCE = 30.0
 
@@ -111,14 +110,14 @@ class ShadowMap:
     bias: float
 
 
-def shadow_map(triangles: Triangles, light: Light, radius: float) -> ShadowMap:
-    """Of all within ``radius`` metres around the scene's origin."""
+def shadow_map(triangles: Triangles, light: Light, radius: float, size: int = MAP_SIZE) -> ShadowMap:
+    """Of all within ``radius`` metres around the scene's origin, ``size`` x ``size`` texels."""
     distance = _LAMP_DISTANCE * radius
     camera_from_scene = np.eye(4)
     camera_from_scene[:3, :3] = _facing(-light.direction)
     camera_from_scene[2, 3] = distance
-    focal = _SHADOW_SIZE / 2 * distance / radius
-    camera = Camera(focal, focal, _SHADOW_SIZE / 2, _SHADOW_SIZE / 2, _SHADOW_SIZE, _SHADOW_SIZE)
+    focal = size / 2 * distance / radius
+    camera = Camera(focal, focal, size / 2, size / 2, size, size)
     seen = triangles.corners[np.abs(triangles.corners).max(axis=(1, 2)) < 3 * radius]
     seen = seen @ camera_from_scene[:3, :3].T.astype(np.float32) + camera_from_scene[:3, 3].astype(np.float32)
     depths = depth_map(seen, camera, distance / 2, 2 * distance)
@@ -140,8 +139,8 @@ class FloorLight:
     half: float
 
 
-def floor_light(triangles: Triangles, scene: Scene) -> FloorLight:
-    """Lamp and sky, less what the things on the floor keep away.
+def floor_light(triangles: Triangles, scene: Scene, size: int = MAP_SIZE) -> FloorLight:
+    """Lamp and sky, less what the things on the floor keep away, ``size`` x ``size`` texels.
 
     The lamp's shadow is what is left when all triangles are pressed onto the floor along its rays: it meets the things
     without a gap. Shadows of what is higher above the floor are softer.
@@ -150,34 +149,33 @@ def floor_light(triangles: Triangles, scene: Scene) -> FloorLight:
     heights = triangles.corners[..., 1]
     direction = scene.light.direction.astype(np.float32)
     pressed = triangles.corners - heights[..., None] * (direction / direction[1])
-    texel = 2 * half / _FLOOR_LIGHT_SIZE
-    shadow = np.zeros((_FLOOR_LIGHT_SIZE, _FLOOR_LIGHT_SIZE), np.float32)
+    texel = 2 * half / size
+    shadow = np.zeros((size, size), np.float32)
     for low, high, blur in ((0.0, 0.15, 0.004), (0.15, 0.4, 0.012), (0.4, np.inf, 0.022)):
         middle = heights.mean(axis=1)
         band = (middle >= low * scale) & (middle < high * scale)
-        covered = _covered(pressed[band][..., [0, 2]], half)
+        covered = _covered(pressed[band][..., [0, 2]], half, size)
         shadow = np.maximum(shadow, cv2.GaussianBlur(covered, (0, 0), max(0.7, blur * scale / texel)))
     lamp, sky = scene.light.lamp * scene.light.direction[1], scene.light.sky
-    lit, open_sky = 1 - shadow, _open_sky(triangles, scene, half)
+    lit, open_sky = 1 - shadow, _open_sky(triangles, scene, half, size)
     colors = [lit * np.float32(a) + open_sky * np.float32(b) for a, b in zip(lamp, sky, strict=True)]
     return FloorLight(np.asarray(cv2.merge(colors), np.float32), half)
 
 
-def _open_sky(triangles: Triangles, scene: Scene, half: float) -> Float32:
+def _open_sky(triangles: Triangles, scene: Scene, half: float, size: int) -> Float32:
     """How much of the sky the floor sees: less near things, the lower the less."""
-    heights, texel = triangles.corners[..., 1].min(axis=1), 2 * half / _FLOOR_LIGHT_SIZE
-    hidden = np.zeros((_FLOOR_LIGHT_SIZE, _FLOOR_LIGHT_SIZE), np.float32)
+    heights, texel = triangles.corners[..., 1].min(axis=1), 2 * half / size
+    hidden = np.zeros((size, size), np.float32)
     for reach, share in ((0.03, 0.35), (0.1, 0.3), (0.3, 0.25)):
-        covered = _covered(triangles.corners[heights < reach * scene.scale][..., [0, 2]], half)
+        covered = _covered(triangles.corners[heights < reach * scene.scale][..., [0, 2]], half, size)
         small = cv2.resize(covered, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
         blurred = cv2.GaussianBlur(small, (0, 0), reach * scene.scale / texel / 4 * 0.7)
         hidden += share * cv2.resize(blurred, hidden.shape[::-1], interpolation=cv2.INTER_LINEAR)
     return np.maximum(1 - hidden, 0)
 
 
-def _covered(flat: Float32, half: float) -> Float32:
+def _covered(flat: Float32, half: float, size: int) -> Float32:
     """1 where one of the flat triangles (n, 3, 2) in (x, z) covers the floor, else 0."""
-    size = _FLOOR_LIGHT_SIZE
     camera = Camera(size / 2 / half, size / 2 / half, size / 2, size / 2, size, size)
     points = np.concatenate([flat, np.ones((*flat.shape[:2], 1), np.float32)], axis=2)
     return (depth_map(points, camera, 0.5, 2.0) < 1.5).astype(np.float32)

@@ -20,12 +20,13 @@ import csv
 import io
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -40,6 +41,7 @@ from trainer.demo.scene import Scene, build_scene
 
 FPS = 5.0
 _BATCH = 10
+Work = TypeVar("Work")
 _PLACES = {"train": 1, "test": 2}
 # What random numbers are drawn for: each use has a stream of its own, so that none depends on how many another drew.
 _OBJECT, _PLACE, _WALK = range(3)
@@ -108,31 +110,33 @@ def film(out: Path, config: DemoConfig) -> Path:
 
     Raises ForeignArtifactError when ``out`` holds captures of another configuration.
     """
-    _claim(out, config)
+    claim(out / "index" / "demo.json", asdict(config))
     planned = takes(config)
     left = [take for take in planned if not all(path.is_file() for path in _files(out, take))]
-    done = _in_processes(partial(_film_take, out, config), left, config.workers)
+    done = in_processes(partial(_film_take, out, config), left, config.workers)
     for _ in tqdm(done, "film", len(planned), initial=len(planned) - len(left), unit="video"):
         pass
     _write_index(out / "index", planned)
     return out
 
 
-def _claim(out: Path, config: DemoConfig) -> None:
-    """Write the configuration into ``out``, or compare it with the one that is there."""
-    file = out / "index" / "demo.json"
-    wanted = {key: value for key, value in asdict(config).items() if key != "workers"}
+def claim(file: Path, config: Mapping[str, Any]) -> None:
+    """Write a folder's configuration, but for ``workers``, into its ``file``, or compare it with the one that is there.
+
+    Raises ForeignArtifactError when that is another.
+    """
+    wanted = {key: value for key, value in config.items() if key != "workers"}
     if file.is_file():
         try:
             found = json.loads(file.read_text())
         except ValueError as error:
             raise CorruptArtifactError(file, f"not JSON ({error})") from None
         if found != wanted:
-            raise ForeignArtifactError(file, f"captures of another configuration: {found}, not {wanted}")
-    _write(file, json.dumps(wanted).encode())
+            raise ForeignArtifactError(file, f"made with another configuration: {found}, not {wanted}")
+    write_whole(file, json.dumps(wanted).encode())
 
 
-def _write(path: Path, data: bytes) -> None:
+def write_whole(path: Path, data: bytes) -> None:
     """All of the file or none of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f"{path.name}.part")
@@ -145,8 +149,8 @@ def _files(out: Path, take: Take) -> tuple[Path, Path]:
     return out / "videos" / take.sequence / "video.MOV", out / "annotations" / f"{take.sequence}.pbdata"
 
 
-def _in_processes(work: Callable[[Take], None], left: Sequence[Take], workers: int) -> Iterator[None]:
-    """Do the work in processes of one thread each; yields once per video that is done."""
+def in_processes(work: Callable[[Work], None], left: Sequence[Work], workers: int) -> Iterator[None]:
+    """Do the work in processes of one thread each; yields once per piece that is done."""
     with _one_thread_per_process(), ProcessPoolExecutor(workers, get_context("spawn"), _single_threaded) as pool:
         jobs = [pool.submit(work, take) for take in left]
         try:
@@ -180,7 +184,7 @@ def _film_take(out: Path, config: DemoConfig, take: Take) -> None:
     scene = stage(config, take)
     camera, cameras_from_scene = walk(config, take, scene)
     sequence = annotate(take.category, scene.subject.size, camera, cameras_from_scene, FPS)
-    _write(annotation, sequence.SerializeToString(deterministic=True))
+    write_whole(annotation, sequence.SerializeToString(deterministic=True))
     renderer = Renderer(scene)
     write_video(video, (renderer.render(camera, pose) for pose in cameras_from_scene), (config.width, config.height))
 
@@ -222,9 +226,9 @@ def _write_index(folder: Path, planned: Sequence[Take]) -> None:
     for category in CATEGORIES:
         for suffix, splits in (("", ("train", "test")), ("_train", ("train",)), ("_test", ("test",))):
             names = [take.sequence for take in planned if take.category == category and take.split in splits]
-            _write(folder / f"{category}_annotations{suffix}", "".join(f"{name}\n" for name in names).encode())
+            write_whole(folder / f"{category}_annotations{suffix}", "".join(f"{name}\n" for name in names).encode())
     table = io.StringIO()
     rows = csv.writer(table, lineterminator="\n")
     rows.writerow(["sequence", "object_id"])
     rows.writerows([take.sequence, take.object_id] for take in planned)
-    _write(folder / "objects.csv", table.getvalue().encode())
+    write_whole(folder / "objects.csv", table.getvalue().encode())

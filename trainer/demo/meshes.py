@@ -191,7 +191,7 @@ def slab(
     return [wall, _cap(rings[0], low, -1, bottom or side), _cap(rings[-1], high, 1, top or side)]
 
 
-def _smooth_runs(profile: Points) -> list[slice]:
+def smooth_runs(profile: Points) -> list[slice]:
     """Where to cut a polyline (n, 2) so that no run of it turns sharply."""
     steps = _unit(np.diff(profile, axis=0))
     sharp = np.flatnonzero((steps[1:] * steps[:-1]).sum(axis=1) < _CREASE) + 1
@@ -215,7 +215,7 @@ def lathe(
     grid = points[:, :1, None] * circle[None]
     grid[..., 1] = points[:, 1:]
     v = 1 - _shares(points[:, None])
-    return [surface(grid[run] + center, material, v[run]) for run in _smooth_runs(points)]
+    return [surface(grid[run] + center, material, v[run]) for run in smooth_runs(points)]
 
 
 def _frames(path: Points) -> tuple[Points, Points]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from index.schema import Array, Camera, Rect
 from trainer.demo.backdrop import Backdrop
-from trainer.demo.bake import floor_light, gather_triangles, shadow_map, texture_atlas
+from trainer.demo.bake import MAP_SIZE, floor_light, gather_triangles, shadow_map, texture_atlas
 from trainer.demo.raster import Float32, Indices, triangle_colors, visible_triangles
 from trainer.demo.scene import Scene
 from trainer.demo.shading import Samples, Shader
@@ -34,15 +34,16 @@ _TONE_CURVE = _tone_curve()
 class Renderer:
     """Draws one scene from any camera. Making one takes longer than drawing a picture: keep it for the whole video."""
 
-    def __init__(self, scene: Scene) -> None:
+    def __init__(self, scene: Scene, map_size: int = MAP_SIZE) -> None:
+        """``map_size``: texels along a side of the maps of shadows; 512 are enough for crops of 112 px."""
         self._triangles, textures = gather_triangles([*scene.subject.parts, *scene.clutter])
         self._subject_triangles = sum(len(part.triangles) for part in scene.subject.parts)
         self._colors = triangle_colors(self._triangles.surface)
         self._near = 0.02 * scene.scale
         self._exposure = scene.light.exposure
-        shadows = shadow_map(self._triangles, scene.light, 1.5 * scene.scale)
+        shadows = shadow_map(self._triangles, scene.light, 1.5 * scene.scale, map_size)
         self._shader = Shader(self._triangles, texture_atlas(textures), shadows, scene.light, scene.scale)
-        self._backdrop = Backdrop(scene, floor_light(self._triangles, scene))
+        self._backdrop = Backdrop(scene, floor_light(self._triangles, scene, map_size))
 
     def render(self, camera: Camera, camera_from_scene: Array) -> Image:
         """The picture (height, width, 3) uint8 RGB.

@@ -82,7 +82,7 @@ def build_scene(subject: DemoObject, rng: np.random.Generator) -> Scene:
     """A new place for the object."""
     scale = float(np.linalg.norm(subject.size))
     ground = Floor(floor(rng), scale * rng.uniform(1.2, 3.0), rng.uniform(0, 2 * np.pi))
-    room = Room(_panorama(rng), 5 * scale + 1, 0.8 * (5 * scale + 1))
+    room = Room(room_panorama(rng), 5 * scale + 1, 0.8 * (5 * scale + 1))
     light = _light(rng, ground.texture.reshape(-1, 3).mean(axis=0) / 255)
     return Scene(subject, tuple(_clutter(rng, subject, scale)), ground, room, light)
 
@@ -101,7 +101,7 @@ def _light(rng: np.random.Generator, floor_color: Float3) -> Light:
     )
 
 
-def _panorama(rng: np.random.Generator) -> Texture:
+def room_panorama(rng: np.random.Generator) -> Texture:
     """The four walls side by side, out of focus: furniture, pictures, windows and a skirting board."""
     wall = palette_color(rng) * 0.35 + 130
     picture = cv2.resize(plain(rng, wall, 0.1, 256), (1024, 256)).astype(np.uint8)

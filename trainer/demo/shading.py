@@ -60,7 +60,7 @@ class Shader:
         seen, which = _compact(samples.triangle, len(self._triangles.corners))
         per_ray = self._attributes_per_ray(seen, rotation, translation)[which]
         values = (per_ray * samples.ray.T[:, None, :]).sum(axis=2).T
-        depth = 1 / values[5]
+        depth = 1 / np.maximum(values[5], np.float32(1e-3))  # a grazing triangle may be missed by the ray beside it
         ray_in_scene = rotation.T.astype(np.float32) @ samples.ray
         eye = (-rotation.T @ translation).astype(np.float32)
         return _Hits(

@@ -1,0 +1,173 @@
+"""The recipe of the encoder that ships: what a file may say, and that the stages make what they promise."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+
+from index.backbone import build_embedder
+from index.encoder import Spec, open_encoder
+from index.schema import CorruptArtifactError, ForeignArtifactError, InvalidValueError
+from tests.views import scenes
+from trainer import pretrain as stage
+from trainer.__main__ import main
+from trainer.demo import DemoConfig
+from trainer.demo.crops import CropsConfig
+from trainer.export import export_pretrained
+from trainer.frames import Frames
+from trainer.pretrain import RECIPE, Recipe, pretrain
+from trainer.rebuild import Stages
+from trainer.train import PRESETS, TrainConfig, read_config
+from trainer.whiten import HeadConfig
+
+TINY = """
+[crops]
+objects = 4
+valid = 1
+frames = 4
+places = 1
+size = 32
+workers = 1
+
+[train]
+architecture = "resnet18_half"
+input_size = 32
+loss = "pose_identity"
+pairs = "mixed"
+window = "own"
+projector_width = 16
+batch_size = 4
+epochs = 1
+warmup_epochs = 0
+workers = 0
+
+[head]
+layers = { layer3 = 0.5, layer4 = 1.0 }
+dimension = 8
+"""
+
+
+def recipe(folder, text):
+    path = folder / "recipe.toml"
+    path.write_text(text)
+    return path
+
+
+def test_a_recipe_is_its_three_tables(tmp_path):
+    read = Recipe.read(recipe(tmp_path, TINY))
+    assert read.crops == CropsConfig(objects=4, valid=1, frames=4, places=1, size=32, workers=1)
+    assert read.train.loss == "pose_identity"
+    assert read.train.lr == TrainConfig().lr
+    assert read.head == HeadConfig({"layer3": 0.5, "layer4": 1.0}, dimension=8)
+    assert Recipe.read(recipe(tmp_path, "")) == Recipe()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[tools]\nhammer = 1", "tools.*crops, train, head"),
+        ("[crops]\nobject = 1", r"recipe\.crops.*object.*objects"),
+        ("[train]\nlearning_rate = 1", r"recipe\.train.*learning_rate.*lr"),
+        ("[head]\nwidth = 1", r"recipe\.head.*width.*dimension"),
+        ("crops = 3", r"recipe\.crops.*3.*table"),
+        ("[crops]\nobjects = 'many'", r"recipe\.crops.*many"),
+        ("[head]\nlayers = 3", r"recipe\.head.*3"),
+        ("[crops]\nobjects = 0", r"crops\.objects.*0"),
+        ("[train]\npairs = 'far'", "pairs.*far"),
+        ("[head]\npower = 2", r"head\.power.*2"),
+    ],
+)
+def test_what_a_recipe_may_not_say_is_named(tmp_path, text, words):
+    with pytest.raises(InvalidValueError, match=words):
+        Recipe.read(recipe(tmp_path, text))
+
+
+def test_a_file_that_is_no_recipe_is_named(tmp_path):
+    for path in (recipe(tmp_path, "[crops"), tmp_path / "nowhere.toml"):
+        with pytest.raises(CorruptArtifactError) as caught:
+            Recipe.read(path)
+        assert caught.value.path == path
+
+
+def test_the_shipped_recipe_can_be_followed():
+    shipped = Recipe.read(RECIPE)
+    assert shipped.train.architecture == PRESETS["continue"].architecture
+    assert shipped.train.input_size == PRESETS["continue"].input_size
+    assert shipped.train.batch_size % shipped.train.processes == 0
+    described = {"layers": shipped.head.layers, "dimension": shipped.head.dimension}
+    assert build_embedder(shipped.train.architecture, {}, described).num_features == shipped.head.dimension
+    assert shipped.crops.seed != DemoConfig().seed  # no object of the demo is in the set
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A finished run, by the command."""
+    root = tmp_path_factory.mktemp("pretrain")
+    assert main(["pretrain", "--run", str(root / "run"), "--recipe", str(recipe(root, TINY))]) == 0
+    return root / "run"
+
+
+def test_pretraining_leaves_frames_training_encoder_and_release(run):
+    assert set(Stages(run).done) == {"draw", "train", "export"}
+    assert len(Frames.open(run / "frames")) == 16
+    assert read_config(run / "training").loss == "pose_identity"
+    spec = Spec.read(run / "encoder")
+    assert spec.head == {"layers": {"layer3": 0.5, "layer4": 1.0}, "dimension": 3}  # 12 frames, 4 a dimension
+    assert (spec.dimension, spec.training["epochs"]) == (3, 1)
+    assert {path.name for path in (run / "release").iterdir()} == {"encoder.json", "weights.safetensors"}
+
+
+def test_what_it_releases_is_its_encoder(run, tmp_path):
+    crops = scenes(5, 32)
+    vectors = open_encoder(export_pretrained(tmp_path / "encoder", run / "release"), "openvino").embed(crops)
+    np.testing.assert_allclose(vectors, open_encoder(run / "encoder", "openvino").embed(crops), atol=1e-5)
+
+
+def test_curves_have_a_row_an_epoch(run):
+    with (run / "curves.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["0"]
+    assert set(rows[0]) == {"epoch", "loss_epoch", "spread", "rank", "category_accuracy"}
+    assert all(np.isfinite(float(value)) for value in rows[0].values())
+    assert cv2.imread(str(run / "curves.png")).std() > 1
+
+
+def untouched(run):
+    """When every stage's output was written."""
+    kept = ("frames", "training", "encoder", "stages.json")
+    return {p: p.stat().st_mtime_ns for name in kept for p in (run / name, *(run / name).rglob("*"))}
+
+
+def test_a_second_run_does_nothing(run, tmp_path):
+    before = untouched(run)
+    assert pretrain(run, Recipe.read(recipe(tmp_path, TINY))) == run / "encoder"
+    assert untouched(run) == before
+
+
+def test_another_head_is_fitted_without_training(run, tmp_path):
+    again = shutil.copytree(run, tmp_path / "run")
+    before = {path: time for path, time in untouched(again).items() if path.is_relative_to(again / "training")}
+    head = HeadConfig({"layer4": 1.0}, dimension=2)
+    pretrain(again, dataclasses.replace(Recipe.read(recipe(tmp_path, TINY)), head=head))
+    assert Spec.read(again / "release").head == {"layers": {"layer4": 1.0}, "dimension": 2}
+    assert before.items() <= untouched(again).items()
+
+
+def test_another_set_of_crops_needs_another_folder(run, tmp_path):
+    read = Recipe.read(recipe(tmp_path, TINY))
+    with pytest.raises(ForeignArtifactError, match=r"crops\.json"):
+        pretrain(run, dataclasses.replace(read, crops=dataclasses.replace(read.crops, seed=9)))
+
+
+def test_a_gpu_gets_worker_processes_and_a_cpu_keeps_the_recipes(monkeypatch):
+    config = TrainConfig(processes=2, workers=0, batch_size=8)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert stage.for_this_machine(config) == config
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("os.cpu_count", lambda: 6)
+    assert stage.for_this_machine(config) == dataclasses.replace(config, processes=1, workers=6)

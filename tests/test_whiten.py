@@ -1,0 +1,139 @@
+"""The head of an encoder: stages joined by weight, and the linear map fitted to them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from index.backbone import IMAGENET_MEAN, IMAGENET_STD, build_backbone, build_embedder, joined_layers, network_input
+from index.encoder import letterbox
+from index.schema import InvalidValueError
+from tests.views import videos
+from trainer.whiten import HeadConfig, fit_head, joined_features, whitening
+
+LAYERS = {"layer2": 0.5, "layer3": 2.0, "layer4": 1.0}
+
+
+def features(n=400, d=6, seed=0):
+    """Correlated, with deviations from 1 to 1/32, away from the origin."""
+    rng = np.random.default_rng(seed)
+    rotation = np.linalg.qr(rng.standard_normal((d, d)))[0]
+    return rng.standard_normal((n, d)) * 0.5 ** np.arange(d) @ rotation + rng.standard_normal(d)
+
+
+def mapped(x, **config):
+    weight, bias = whitening(x, HeadConfig(**config))
+    return x @ weight.numpy().T.astype(np.float64) + bias.numpy()
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    torch.manual_seed(0)
+    return build_backbone("resnet18_half").eval()
+
+
+def inputs(n=3, size=32):
+    return torch.randn(n, 3, size, size, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("power", [0.0, 0.7, 1.0])
+def test_the_mean_goes_to_zero(power):
+    np.testing.assert_allclose(mapped(features(), power=power).mean(axis=0), 0, atol=1e-5)
+
+
+def test_full_power_makes_every_direction_equally_wide():
+    covariance = np.cov(mapped(features(), power=1.0), rowvar=False)
+    np.testing.assert_allclose(covariance / covariance[0, 0], np.eye(6), atol=1e-4)
+
+
+def test_no_power_is_a_rotation():
+    x = features()
+    y = mapped(x, power=0.0)
+    np.testing.assert_allclose(
+        np.linalg.norm(y[:, None] - y, axis=2), np.linalg.norm(x[:, None] - x, axis=2), atol=1e-5
+    )
+
+
+def test_power_is_the_exponent_of_each_components_deviation():
+    plain, half = (mapped(features(), power=power).std(axis=0) for power in (0.0, 0.5))
+    np.testing.assert_allclose(half / half[0], np.sqrt(plain / plain[0]), rtol=1e-4)
+
+
+def test_components_are_the_widest_first():
+    x = features()
+    reduced, whole = mapped(x, power=0.0, dimension=2), mapped(x, power=0.0)
+    assert (np.diff(whole.std(axis=0)) < 0).all()
+    np.testing.assert_allclose(reduced, whole[:, :2], atol=1e-6)
+
+
+@pytest.mark.parametrize(("samples", "dimension"), [(400, 6), (21, 5), (8, 2), (2, 1)])
+def test_there_are_four_samples_to_every_dimension(samples, dimension):
+    assert mapped(features()[:samples]).shape == (samples, dimension)
+
+
+def test_directions_without_variance_are_left_out():
+    flat = features() @ np.diag([1, 1, 1, 0, 0, 0])
+    assert mapped(flat, power=1.0).shape == (400, 3)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"dimension": 0}, {"sample": 1}, {"power": -0.1}, {"power": 1.1}, {"layers": {"layer3": 1.0, "layer4": 0.0}}],
+)
+def test_a_head_that_cannot_be_is_refused(change):
+    with pytest.raises(InvalidValueError, match="head"):
+        HeadConfig(**change)
+
+
+def test_each_stage_has_the_length_of_its_weight_in_the_networks_order(backbone):
+    joined = joined_layers(backbone, LAYERS, inputs())
+    assert joined.shape == (3, 64 + 128 + 256)
+    for part, weight in zip(torch.split(joined, [64, 128, 256], dim=1), LAYERS.values(), strict=True):
+        torch.testing.assert_close(part.norm(dim=1), torch.full((3,), weight))
+    torch.testing.assert_close(joined_layers(backbone, dict(reversed(LAYERS.items())), inputs()), joined)
+
+
+def test_a_stage_is_the_mean_of_its_activations(backbone):
+    seen = {}
+    hooks = [
+        getattr(backbone, name).register_forward_hook(lambda _, __, out, name=name: seen.update({name: out}))
+        for name in LAYERS
+    ]
+    backbone(inputs())
+    for hook in hooks:
+        hook.remove()
+    for name in LAYERS:
+        means = seen[name].mean(dim=(2, 3))
+        torch.testing.assert_close(joined_layers(backbone, {name: 1.0}, inputs()), means / means.norm(dim=1)[:, None])
+    pooled = backbone(inputs())
+    torch.testing.assert_close(joined_layers(backbone, {"layer4": 1.0}, inputs()), pooled / pooled.norm(dim=1)[:, None])
+
+
+def test_a_stage_that_there_is_not_is_refused(backbone):
+    with pytest.raises(InvalidValueError, match=r"layer5.*layer1.*layer4"):
+        joined_layers(backbone, {"layer4": 1.0, "layer5": 1.0}, inputs())
+    with pytest.raises(InvalidValueError, match="layer5"):
+        build_embedder("resnet18_half", {}, {"layers": {"layer5": 1.0}, "dimension": 4})
+
+
+def test_the_head_is_fitted_to_the_frames_crops_evenly(backbone):
+    frames = videos(10, 5)
+    weight, bias = fit_head(backbone, frames, 32, HeadConfig(LAYERS, dimension=8, sample=25))
+    rows = np.unique(np.linspace(0, 49, 25).round().astype(int))
+    crops = np.stack([letterbox(frames.image(row), frames.rect[row], 32) for row in rows])
+    with torch.no_grad():
+        joined = joined_layers(backbone, LAYERS, network_input(torch.from_numpy(crops), IMAGENET_MEAN, IMAGENET_STD))
+    assert weight.shape == (25 // 4, joined.shape[1])
+    assert bias.shape == (25 // 4,)
+    np.testing.assert_allclose((joined @ weight.T + bias).mean(dim=0), 0, atol=1e-4)
+
+
+def test_features_do_not_depend_on_how_the_backbone_was_left(backbone):
+    """In training mode its statistics would be the batch's, and would move."""
+    frames = videos(2, 3)
+    before = joined_features(backbone, frames, 32, LAYERS)
+    mean = backbone.layer4[0].bn1.running_mean.clone()
+    np.testing.assert_array_equal(joined_features(backbone.train(), frames, 32, LAYERS), before)
+    torch.testing.assert_close(backbone.layer4[0].bn1.running_mean, mean, rtol=0, atol=0)
+    backbone.eval()

@@ -1,0 +1,85 @@
+"""Which of a trained network's features are indexed: several stages joined, partly whitened, reduced.
+
+Averaged features are dominated by a few directions, mostly identity and brightness; pose lies in many weak ones.
+Dividing each principal component by a power of its standard deviation gives them a say. The power was chosen with
+``benchmarks.merit`` (docs/LOG.md): 0 is plain PCA, 1 whitens, which raises noise as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from index.backbone import IMAGENET_MEAN, IMAGENET_STD, joined_layers, network_input
+from index.encoder import letterbox
+from index.schema import InvalidValueError
+from trainer.frames import Frames
+
+_BATCH = 128
+_SAMPLES_PER_COMPONENT = 4  # with fewer, a component's deviation is mostly chance
+
+
+@dataclass(frozen=True)
+class HeadConfig:
+    """What is made of a backbone's features. ``layers`` empty: nothing, the pooled output is indexed as in the paper.
+
+    Attributes:
+        layers: names of the backbone's stages and the weights that they are joined with.
+        dimension: of the vectors; less when there are fewer features, or fewer than four samples a dimension.
+        power: of the standard deviation that each component is divided by.
+        sample: frames that the components are computed from, evenly over the training split.
+    """
+
+    layers: Mapping[str, float] = field(default_factory=lambda: {"layer2": 0.5, "layer3": 0.5, "layer4": 1.0})
+    dimension: int = 256
+    power: float = 0.7
+    sample: int = 8000
+
+    def __post_init__(self) -> None:
+        if self.dimension < 1 or self.sample < 2:
+            raise InvalidValueError("head", (self.dimension, self.sample), "dimension 1 and sample 2 at least")
+        if not 0 <= self.power <= 1:
+            raise InvalidValueError("head.power", self.power, "from 0 to 1")
+        if bad := {name: weight for name, weight in self.layers.items() if weight <= 0}:
+            raise InvalidValueError("head.layers", bad, "positive weights")
+
+
+def fit_head(backbone: nn.Module, frames: Frames, size: int, config: HeadConfig) -> tuple[Tensor, Tensor]:
+    """Weight (d, features) and bias (d,) of the linear map, d = ``config.dimension`` or as many as the sample allows.
+
+    frames: whose crops of ``size`` px the components are of; their labels are not looked at.
+    """
+    rows = np.unique(np.linspace(0, len(frames) - 1, min(config.sample, len(frames))).round().astype(np.int64))
+    return whitening(joined_features(backbone, frames.select(rows), size, config.layers), config)
+
+
+@torch.no_grad()
+def joined_features(backbone: nn.Module, frames: Frames, size: int, layers: Mapping[str, float]) -> NDArray[np.float64]:
+    """(n, features) of the frames' crops."""
+    backbone.eval()
+    parts = []
+    for start in tqdm(range(0, len(frames), _BATCH), desc="features", unit="batch"):
+        rows = range(start, min(start + _BATCH, len(frames)))
+        crops = torch.from_numpy(np.stack([letterbox(frames.image(k), frames.rect[k], size) for k in rows]))
+        parts.append(joined_layers(backbone, layers, network_input(crops, IMAGENET_MEAN, IMAGENET_STD)).numpy())
+    return np.concatenate(parts).astype(np.float64)
+
+
+def whitening(features: NDArray[np.float64], config: HeadConfig) -> tuple[Tensor, Tensor]:
+    """Weight (d, f) and bias (d,) that centre features (n, f) and divide their components by deviation ** power."""
+    mean = features.mean(axis=0)
+    _, deviations, directions = np.linalg.svd(features - mean, full_matrices=False)
+    deviations /= np.sqrt(len(features))
+    if deviations[0] < 1e-9:
+        raise InvalidValueError("frames", f"{len(features)} whose features are all the same", "frames that differ")
+    enough = max(1, len(features) // _SAMPLES_PER_COMPONENT)
+    kept = min(config.dimension, enough, int((deviations > 1e-6 * deviations[0]).sum()))
+    # Relative to the largest: unit vectors do not depend on it, and half precision holds the weights better.
+    weight = directions[:kept] / ((deviations[:kept] / deviations[0]) ** config.power)[:, None]
+    return torch.from_numpy(weight).float(), torch.from_numpy(-weight @ mean).float()
