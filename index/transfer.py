@@ -27,7 +27,7 @@ from index.schema import (
 )
 
 _REPEATS = 3  # the paper's n
-_SIMILARITY_SCALE = 0.02  # of cosine similarity; docs/LOG.md has what other scales give
+_SIMILARITY_SCALE = 0.1  # of cosine similarity; docs/LOG.md has what other scales give
 _AGREEMENT = 0.5  # the IoU at which two boxes count as the same answer: the benchmark's own threshold
 
 
@@ -51,7 +51,7 @@ def fit_box(references: Sequence[Frame], query: View, similarities: Sequence[flo
 
     Args:
         references: nearest first; those without a box, or whose transfer the geometry refuses, are passed over.
-        similarities: their cosine similarities to the query. One that is 0.02 less similar than the nearest weighs
+        similarities: their cosine similarities to the query. One that is 0.1 less similar than the nearest weighs
             1/e of it: where one view is clearly the nearest it decides alone, where many are alike the majority does.
             None: all weigh the same.
 
