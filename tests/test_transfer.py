@@ -158,7 +158,7 @@ def test_a_clearly_nearest_reference_decides_and_alike_ones_vote():
     nearest = standing_frame(size=plank, azimuth=0.25)
     others = [standing_frame(size=plank, azimuth=1.2 + 0.01 * i) for i in range(4)]
     references = [nearest, *others]
-    alone = fit_box(references, query.view, [0.95, 0.8, 0.79, 0.78, 0.77])
+    alone = fit_box(references, query.view, [0.95, 0.3, 0.29, 0.28, 0.27])
     assert np.array_equal(alone.box.corners, transfer_box(nearest, query.view).corners)
     assert alone.confidence > 0.99
     voted = fit_box(references, query.view, [0.95, 0.949, 0.948, 0.948, 0.947])
