@@ -67,7 +67,7 @@ def fit_box(references: Sequence[Frame], query: View, similarities: Sequence[flo
     # Rounding keeps the choice from resting on the last bit where boxes tie.
     medoid = int(np.round(overlaps @ weights[list(boxes)], 9).argmax())
     support = tuple(p for p, iou in zip(boxes, overlaps[medoid], strict=True) if iou > _AGREEMENT)
-    return Fit(list(boxes.values())[medoid], float(weights[list(support)].sum()), support)
+    return Fit(list(boxes.values())[medoid], min(1.0, float(weights[list(support)].sum())), support)
 
 
 def _weights(similarities: Sequence[float]) -> Array:
