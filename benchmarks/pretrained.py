@@ -21,29 +21,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.merit import (
-    VALIDATION,
-    WITHOUT_AZIMUTH,
-    azimuth_errors,
-    coil_figures,
-    overlaps,
-    photographs,
-)
+from benchmarks.merit import VALIDATION, azimuth_errors, coil_figures, overlaps, per_query, photographs
 from index.encoder import Encoder, Spec, open_encoder
 from trainer.baselines import RawPixels
+from trainer.config import TrainConfig
 from trainer.demo.crops import draw_demo_crops
 from trainer.demo.film import DemoConfig
 from trainer.export import export_random
 from trainer.frames import Frames
 from trainer.inference import embed_frames
-from trainer.metrics import average_precisions
-from trainer.train import TrainConfig
 
 _DRAWS = 1000
 _RANDOM_NETWORKS = 3
 _LEVEL = 0.95
-
-Values = dict[str, NDArray[np.float64]]
 
 
 def measure(encoder: Encoder, demos: list[Frames], real: Frames | None) -> dict[str, Any]:
@@ -63,24 +53,8 @@ def measure(encoder: Encoder, demos: list[Frames], real: Frames | None) -> dict[
 def _per_query(encoder: Encoder, demo: Frames) -> dict[str, Any]:
     """Every figure of each query of one seed's captures, (n,) each, and the queries' objects."""
     references, queries = (demo.select(demo.split == split) for split in ("train", "test"))
-    asked = embed_frames(encoder, queries)
-    nearest = (asked @ embed_frames(encoder, references).T).argmax(axis=1)
-    found, truths = [references.frame(int(i)) for i in nearest], [queries.frame(i) for i in range(len(queries))]
-    overlap, azimuth = overlaps(found, truths), azimuth_errors(found, truths)
-    azimuth[np.isin(queries.category, WITHOUT_AZIMUTH)] = np.nan
-    same = queries.object_id[:, None] == queries.object_id
-    ignored = queries.sequence[:, None] == queries.sequence
-    similarities = asked @ asked.T
-    first = np.where(ignored, -np.inf, similarities).argmax(axis=1)
-    return {
-        "object": queries.object_id,
-        "category": (references.category[nearest] == queries.category).astype(np.float64),
-        "azimuth_median_deg": azimuth,
-        "iou_0.5": (overlap > 0.5).astype(np.float64),
-        "iou_0.7": (overlap > 0.7).astype(np.float64),
-        "reid_map": average_precisions(similarities, same, ignored),
-        "reid_r1": (queries.object_id[first] == queries.object_id).astype(np.float64),
-    }
+    figures = per_query(embed_frames(encoder, references), embed_frames(encoder, queries), references, queries)
+    return {"object": queries.object_id, **figures}
 
 
 def _median(values: NDArray[np.float64]) -> float:

@@ -28,11 +28,12 @@ from index.search import FrameIndex
 from index.transfer import fit_box
 from tests.real_captures import SHARED, coil, temple_ring
 from trainer.baselines import RawPixels
+from trainer.config import PRESETS
 from trainer.export import export, export_random
 from trainer.frames import Frames
 from trainer.inference import embed_frames, predict_frame
 from trainer.ingest import IngestConfig, ingest
-from trainer.train import PRESETS, train
+from trainer.train import train
 
 
 def temple(encoder: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Encoded pictures to pixels, for pictures that we wrote ourselves or that a command line names."""
+"""Encoded pictures to pixels and back, for pictures that we wrote ourselves or that a command line names."""
 
 from __future__ import annotations
 
@@ -17,3 +17,9 @@ def decode_picture(data: bytes) -> Image:
     if pixels is None:
         raise ImageError(f"{len(data)} bytes that are not a picture")
     return pixels.astype(np.uint8, copy=False)
+
+
+def encode_jpeg(image: Image, quality: int) -> bytes:
+    """(h, w, 3) uint8 RGB -> a JPEG file's bytes; ``quality`` from 1 to 100."""
+    _, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), (cv2.IMWRITE_JPEG_QUALITY, quality))
+    return data.tobytes()

@@ -24,9 +24,9 @@ class Run:
 def small_run(tmp_path_factory) -> Run:
     """Captures of three kinds of boxes, their frames, an untrained encoder and an index. Read only."""
     from trainer.build import build
+    from trainer.config import TrainConfig
     from trainer.export import export_random
     from trainer.ingest import IngestConfig, ingest
-    from trainer.train import TrainConfig
 
     root = tmp_path_factory.mktemp("run")
     run = Run(root / "captures", root / "frames", root / "encoder", root / "index")

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from index.encoder import FORMAT, Spec, letterbox, open_encoder
 from index.schema import CorruptArtifactError, ForeignArtifactError, InvalidValueError
 from tests.views import scenes
+from trainer.config import TrainConfig
 from trainer.export import export_random
-from trainer.train import TrainConfig
 
 SIZE = 32
 

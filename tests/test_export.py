@@ -20,9 +20,10 @@ from index.schema import CorruptArtifactError, EncoderMismatchError, ForeignArti
 from tests.views import scenes, videos
 from trainer import export as stage
 from trainer import train as training
+from trainer.config import TrainConfig
 from trainer.export import export, export_pretrained, export_random
 from trainer.pretrained import release
-from trainer.train import Learner, TrainConfig, train
+from trainer.train import Learner, train
 from trainer.whiten import HeadConfig, fit_head
 
 CONFIG = TrainConfig(

@@ -103,8 +103,8 @@ def test_an_indexed_frame_is_not_its_own_neighbour(predictor):
 
 
 def test_an_index_refuses_another_encoder(small_run, tmp_path):
+    from trainer.config import TrainConfig
     from trainer.export import export_random
-    from trainer.train import TrainConfig
 
     other = export_random(TrainConfig(architecture="resnet18_half", input_size=32), tmp_path / "other", seed=1)
     with pytest.raises(EncoderMismatchError, match=json.loads((other / "encoder.json").read_text())["digest"]):

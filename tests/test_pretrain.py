@@ -16,13 +16,13 @@ from index.schema import CorruptArtifactError, ForeignArtifactError, InvalidValu
 from tests.views import scenes
 from trainer import pretrain as stage
 from trainer.__main__ import main
+from trainer.config import PRESETS, TrainConfig, read_config
 from trainer.demo import DemoConfig
 from trainer.demo.crops import CropsConfig
 from trainer.export import export_pretrained
 from trainer.frames import Frames
 from trainer.pretrain import RECIPE, Recipe, pretrain
 from trainer.rebuild import Stages
-from trainer.train import PRESETS, TrainConfig, read_config
 from trainer.whiten import HeadConfig
 
 TINY = """

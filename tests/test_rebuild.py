@@ -16,11 +16,11 @@ from tests.captures import write_capture, write_captures
 from tests.views import scenes
 from trainer import rebuild as stage
 from trainer.__main__ import main
+from trainer.config import PRESETS
 from trainer.export import export_pretrained, export_random
 from trainer.ingest import IngestConfig
 from trainer.pretrained import release
 from trainer.rebuild import RebuildConfig, Stages, rebuild
-from trainer.train import PRESETS
 
 TINY = dataclasses.replace(
     PRESETS["scratch"],

@@ -20,9 +20,10 @@ from index.encoder import open_encoder
 from index.schema import CorruptArtifactError, EncoderMismatchError, InvalidValueError
 from tests.views import videos
 from trainer import train as stage
+from trainer.config import PRESETS, TrainConfig, read_config
 from trainer.export import export_random
 from trainer.monitor import CollapseMonitor, effective_rank, spread
-from trainer.train import PRESETS, Learner, PairData, TrainConfig, learning_rate, read_config, train
+from trainer.train import Learner, PairData, learning_rate, train
 
 TINY = TrainConfig(
     architecture="resnet18_half",

@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     demo = add(_demo, "film the demo captures and run every stage on them")
     demo.add_argument("--run", type=Path, default=Path("runs/demo"), help="run folder (default: %(default)s)")
     demo.add_argument("--film-seed", type=int, default=0, help="of the captures (default: %(default)s)")
-    _add_training_options(demo)
+    _add_rebuild_options(demo)
     pretrain = add(_pretrain, "draw made-up objects and learn from them the encoder that ships: hours on two cores")
     pretrain.add_argument("--run", type=Path, default=Path("runs/pretrain"), help="run folder (default: %(default)s)")
     pretrain.add_argument("--recipe", type=Path, help="a TOML file (default: the shipped encoder's)")
@@ -70,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("-k", type=int)
     evaluate.add_argument("--queries", type=int, help="test frames at most")
     rebuild = add(_rebuild, "every stage that is not up to date: captures -> index", "captures", "run")
-    _add_training_options(rebuild)
+    _add_rebuild_options(rebuild)
     ask = add(_ask, "post the sample request to a running service and compare the answer with the truth", "sample")
     ask.add_argument("--url", default="http://127.0.0.1:8000", help="default: %(default)s")
     return parser
@@ -86,10 +86,14 @@ _PRESET_HELP = (
 def _add_training_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--preset", default="pretrained", help=_PRESET_HELP)
     parser.add_argument("--init", type=Path, help="another exported encoder to continue from")
-    parser.add_argument("--retrain", action="store_true", help="train although there is an encoder of this preset")
     for name, kind in (("pairs", str), ("augmentation", str), ("loss", str), ("epochs", int), ("max-minutes", float)):
         parser.add_argument(f"--{name}", type=kind, help="override the preset's")
     parser.add_argument("--seed", type=int, help="override the preset's")
+
+
+def _add_rebuild_options(parser: argparse.ArgumentParser) -> None:
+    _add_training_options(parser)
+    parser.add_argument("--retrain", action="store_true", help="train although there is an encoder of this preset")
 
 
 def _rebuild_config(options: argparse.Namespace) -> Any:
@@ -105,7 +109,7 @@ def _rebuild_config(options: argparse.Namespace) -> Any:
 
 def _training_config(options: argparse.Namespace) -> Any:
     from index.schema import InvalidValueError
-    from trainer.train import PRESETS
+    from trainer.config import PRESETS
 
     if options.preset not in PRESETS:
         raise InvalidValueError("preset", options.preset, f"one of {', '.join(PRESETS)} to train by")
@@ -173,9 +177,13 @@ def _train(options: argparse.Namespace) -> None:
 
 def _export(options: argparse.Namespace) -> None:
     from index.encoder import MANIFEST
+    from index.schema import InvalidValueError
     from trainer.export import export, export_pretrained
 
     if (options.training / MANIFEST).exists():
+        if options.frames:
+            bound = f"left out: {options.training} is an encoder, which is not fitted again"
+            raise InvalidValueError("frames", options.frames, bound)
         export_pretrained(options.encoder, options.training)
     else:
         export(options.training, options.encoder, options.frames)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.encoder import open_encoder
+from index.picture import encode_jpeg
 from index.schema import InvalidValueError
 from index.search import FrameIndex
 from index.store import write_index
@@ -78,5 +79,4 @@ def _thumbnail(image: NDArray[np.uint8], side: int) -> bytes:
     scale = min(1.0, side / max(image.shape[:2]))
     size = (round(image.shape[1] * scale), round(image.shape[0] * scale))
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    _, jpeg = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 85])
-    return jpeg.tobytes()
+    return encode_jpeg(np.asarray(small, np.uint8), 85)

@@ -24,11 +24,11 @@ from index.schema import Box, Frame, GeometryError, InvalidValueError, View
 from index.search import FrameIndex
 from index.transfer import transfer_box
 from trainer.baselines import RawPixels
+from trainer.config import TrainConfig
 from trainer.export import export_random
 from trainer.frames import Frames
 from trainer.inference import embed_frames, predict_frame
 from trainer.metrics import Estimate, average_precisions, category_mean
-from trainer.train import TrainConfig
 
 logger = logging.getLogger(__name__)
 

@@ -20,9 +20,10 @@ from torch import Tensor, nn
 from index.backbone import IMAGENET_MEAN, IMAGENET_STD, build_backbone, build_embedder, unit_features
 from index.encoder import GRAPH, GRAPH_WEIGHTS, WEIGHTS, Spec, file_digest
 from index.schema import CorruptArtifactError
+from trainer.config import TrainConfig, read_config
 from trainer.frames import Frames
 from trainer.pretrained import PRETRAINED
-from trainer.train import CHECKPOINT, TrainConfig, read_config
+from trainer.train import CHECKPOINT
 from trainer.whiten import HeadConfig, fit_head
 
 

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from index.encoder import letterbox
 from index.picture import decode_picture
 from index.schema import CorruptArtifactError, ForeignArtifactError, Frame, ImageError
 from index.shards import read_shard
@@ -122,6 +123,10 @@ class Frames:
 
     def tracks(self) -> list[NDArray[np.int64]]:
         """The rows of each object in each sequence, in time order; tracks in order of their first row."""
+        return self._tracks
+
+    @cached_property
+    def _tracks(self) -> list[NDArray[np.int64]]:
         if not len(self):
             return []
         names = np.stack([self.sequence, self.object_id])
@@ -152,3 +157,21 @@ class Frames:
         if not 0 <= row < len(self):
             raise IndexError(f"row {row} of {len(self)} frames")
         return int(row)
+
+
+def write_table(table: pa.Table, path: Path) -> None:
+    """Writes Parquet, all of the file or none of it."""
+    partial = path.with_name(f"{path.name}.partial")
+    pq.write_table(table, partial)
+    partial.replace(path)
+
+
+def evenly(frames: Frames, count: int) -> Frames:
+    """At most ``count`` frames, evenly over the rows, so that every track has its share."""
+    rows = np.unique(np.linspace(0, len(frames) - 1, min(count, len(frames))).round().astype(np.int64))
+    return frames.select(rows)
+
+
+def letterboxed(frames: Frames, size: int) -> NDArray[np.uint8]:
+    """(n, size, size, 3): every frame's rectangle as an encoder sees it."""
+    return np.stack([letterbox(frames.image(k), frames.rect[k], size) for k in range(len(frames))])

@@ -27,13 +27,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
+from index.picture import encode_jpeg
 from index.schema import InvalidValueError, NearposeError
 from index.shards import ShardWriter
 from index.table import row_from_frame
 from trainer.captures import CaptureError, Shot, Source, list_sources
 from trainer.captures.quality import shrunk, without_blurred
-from trainer.captures.shot import Image
-from trainer.frames import FRAMES_SCHEMA
+from trainer.frames import FRAMES_SCHEMA, write_table
 
 logger = logging.getLogger(__name__)
 
@@ -160,15 +160,10 @@ def _until_fault(source: Source, faults: list[str]) -> Iterator[Shot]:
 def _write_shot(shot: Shot, writer: ShardWriter, quality: int) -> list[dict[str, Any]]:
     if not shot.frames or shot.image is None:
         return []
-    offset, length = writer.append(f"{shot.frames[0].id}.jpg", shot.jpeg or _encoded(shot.image, quality))
+    offset, length = writer.append(f"{shot.frames[0].id}.jpg", shot.jpeg or encode_jpeg(shot.image, quality))
     place = {"shard": f"shards/{writer.path.name}", "offset": offset, "length": length}
     extra = {"sequence": shot.sequence, "split": shot.split, "time_s": shot.time_s}
     return [row_from_frame(frame) | extra | place for frame in shot.frames]
-
-
-def _encoded(image: Image, quality: int) -> bytes:
-    _, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), (cv2.IMWRITE_JPEG_QUALITY, quality))
-    return bytes(data)
 
 
 def _read_all(sources: Sequence[Source], out: Path, config: IngestConfig) -> Iterator[SourceReport]:
@@ -236,9 +231,7 @@ def _finished(shard: Path, part: Path, digest: str) -> SourceReport | None:
 def _write_part(part: Path, rows: list[dict[str, Any]], digest: str, report: SourceReport) -> None:
     metadata = {_METADATA_KEY: json.dumps({"digest": digest, "report": asdict(report)})}
     table = pa.Table.from_pylist(rows, schema=FRAMES_SCHEMA).replace_schema_metadata(metadata)
-    partial = part.with_name(part.name + ".partial")
-    pq.write_table(table, partial)
-    partial.replace(part)
+    write_table(table, part)
 
 
 def _check_something_kept(captures: Path, reports: Sequence[SourceReport]) -> None:
@@ -261,9 +254,7 @@ def _write_table(out: Path, keys: Sequence[str]) -> pa.Table:
     files = [_files(out, key) for key in keys]
     table = pa.concat_tables([pq.read_table(part, schema=FRAMES_SCHEMA) for _, part in files])
     _check_ids(out, table)
-    partial = out / "frames.parquet.partial"
-    pq.write_table(table, partial)
-    partial.replace(out / "frames.parquet")
+    write_table(table, out / "frames.parquet")
     wanted = set(itertools.chain(*files))
     for file in itertools.chain((out / "shards").iterdir(), (out / "parts").iterdir()):
         if file not in wanted:

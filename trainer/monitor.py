@@ -5,14 +5,11 @@ from __future__ import annotations
 import logging
 
 import lightning
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from index.encoder import letterbox
-from trainer.frames import Frames
+from trainer.frames import Frames, evenly, letterboxed
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +63,7 @@ class NeighbourMonitor(lightning.Callback):  # type: ignore[misc]
     """
 
     def __init__(self, references: Frames, queries: Frames, size: int, every: int, sample: int = 512) -> None:
-        self._references, self._queries = _sampled(references, sample), _sampled(queries, sample)
+        self._references, self._queries = evenly(references, sample), evenly(queries, sample)
         self._size, self._every = size, every
         self._crops: list[Tensor] | None = None
 
@@ -77,19 +74,9 @@ class NeighbourMonitor(lightning.Callback):  # type: ignore[misc]
 
     def _accuracy(self, module: lightning.LightningModule) -> float:
         if self._crops is None:
-            self._crops = [_crops(frames, self._size) for frames in (self._references, self._queries)]
+            self._crops = [
+                torch.from_numpy(letterboxed(frames, self._size)) for frames in (self._references, self._queries)
+            ]
         references, queries = (module.embed(crops) for crops in self._crops)
         nearest = (queries @ references.T).argmax(dim=1).cpu().numpy()
         return float((self._references.category[nearest] == self._queries.category).mean())
-
-
-def _sampled(frames: Frames, count: int) -> Frames:
-    """At most ``count`` frames, evenly over the rows, so that every track has its share."""
-    rows = np.unique(np.linspace(0, len(frames) - 1, min(count, len(frames))).round().astype(np.int64))
-    return frames.select(rows)
-
-
-def _crops(frames: Frames, size: int) -> Tensor:
-    """(n, s, s, 3) uint8: the letterboxed frames, as the encoder sees them."""
-    crops: list[NDArray[np.uint8]] = [letterbox(frames.image(k), frames.rect[k], size) for k in range(len(frames))]
-    return torch.from_numpy(np.stack(crops))

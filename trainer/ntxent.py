@@ -43,21 +43,28 @@ def ntxent_loss(z1: Tensor, z2: Tensor, temperature: float) -> Tensor:
     z1, z2: (n, d) projections of this process, row i of both from pair i. The views of other processes are negatives
     too, and the mean of all processes' losses is the loss of the whole batch. A view is no negative of itself.
     """
-    n = len(z1)
-    queries = normalize(torch.cat([z1, z2]), dim=1)
+    return cross_entropies(torch.cat([z1, z2]), temperature).mean()
+
+
+def cross_entropies(z: Tensor, temperature: float, ignored: Tensor | None = None) -> Tensor:
+    """(2n,) the loss of each view. z: (2n, d) projections of this process, rows i and n + i of pair i.
+
+    ignored: (2n, views of all processes), True where a view is no negative; for itself and its partner it is overruled.
+    """
+    queries = normalize(z, dim=1)
     keys, first = gathered(queries)
-    own = first + torch.arange(2 * n, device=z1.device)
-    logits = (queries @ keys.T / temperature).scatter(1, own[:, None], -torch.inf)
-    return cross_entropy(logits, own.roll(n))
+    rows = torch.arange(len(z), device=z.device)
+    own, partner = first + rows, first + rows.roll(len(z) // 2)
+    if ignored is None:
+        ignored = torch.zeros(len(z), len(keys), dtype=torch.bool, device=z.device)
+    ignored = ignored.scatter(1, own[:, None], True).scatter(1, partner[:, None], False)
+    logits = (queries @ keys.T / temperature).masked_fill(ignored, -torch.inf)
+    return cross_entropy(logits, partner, reduction="none")
 
 
 def gathered(rows: Tensor) -> tuple[Tensor, int]:
     """The rows of all processes, with their gradients, and where this process's begin."""
     if not distributed.is_initialized():
         return rows, 0
-    if not rows.requires_grad:
-        parts = [torch.empty_like(rows) for _ in range(distributed.get_world_size())]
-        distributed.all_gather(parts, rows)
-        return torch.cat(parts), distributed.get_rank() * len(rows)
     everyone: tuple[Tensor, ...] = differentiable.all_gather(rows)  # type: ignore[no-untyped-call]
     return torch.cat(everyone), distributed.get_rank() * len(rows)

@@ -128,7 +128,7 @@ class PairDataset(Dataset[Item]):
             raise InvalidValueError("window", window, f"one of {', '.join(WINDOWS)}")
         self._pairing, self._pictures = pairing, pictures
         self._augmentation, self._seed, self._own_window = augmentation, seed, window == "own"
-        self._track = pictures.frames.track_numbers()
+        self.track = pictures.frames.track_numbers()  # (rows of the frames,)
 
     def __len__(self) -> int:
         return len(self._pairing)
@@ -143,7 +143,7 @@ class PairDataset(Dataset[Item]):
         flip, frames = rng.random() < 0.5, self._pictures.frames
         windows = frames.rect[anchor], frames.rect[partner if self._own_window else anchor]
         views = [self._view(row, window, flip, rng) for row, window in zip((anchor, partner), windows, strict=True)]
-        return np.stack(views), int(self._track[anchor]), frames.time_s[[anchor, partner]].astype(np.float32)
+        return np.stack(views), int(self.track[anchor]), frames.time_s[[anchor, partner]].astype(np.float32)
 
     def _view(self, row: int, window: NDArray[np.float64], flip: bool, rng: Generator) -> Image:
         picture, scale = self._pictures[row]

@@ -16,9 +16,8 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, normalize
 
-from trainer.ntxent import gathered
+from trainer.ntxent import cross_entropies, gathered
 from trainer.pairs import NEARBY_S
 from trainer.simsiam import projector
 
@@ -62,19 +61,6 @@ def twofold_loss(
     same_track = tracks[:, None] == all_tracks
     close = same_track & ((times[:, None] - all_times).abs() < _TOO_CLOSE_S)
     nearby = ((time_s[:, 0] - time_s[:, 1]).abs() <= NEARBY_S).repeat(2).float()
-    of_pose = _cross_entropies(pose, close, temperature)
-    of_identity = _cross_entropies(identity, same_track, temperature)
+    of_pose = cross_entropies(pose, temperature, close)
+    of_identity = cross_entropies(identity, temperature, same_track)
     return (1 - weight) * (of_pose * nearby).sum() / nearby.sum().clamp(min=1) + weight * of_identity.mean()
-
-
-def _cross_entropies(z: Tensor, ignored: Tensor, temperature: float) -> Tensor:
-    """(2n,) NT-Xent of each view; ``ignored`` (2n, all views) are no negatives."""
-    queries = normalize(z, dim=1)
-    keys, first = gathered(queries)
-    rows = torch.arange(len(z), device=z.device)
-    partner = first + rows.roll(len(z) // 2)
-    ignored = ignored.clone()
-    ignored[rows, first + rows] = True
-    ignored[rows, partner] = False
-    logits = (queries @ keys.T / temperature).masked_fill(ignored, -torch.inf)
-    return cross_entropy(logits, partner, reduction="none")

@@ -24,11 +24,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from index.schema import CorruptArtifactError, InvalidValueError
+from trainer.config import TrainConfig
 from trainer.demo.crops import CropsConfig, draw_crops
 from trainer.export import export
 from trainer.pretrained import release
 from trainer.rebuild import Stages
-from trainer.train import CHECKPOINT, TrainConfig, train
+from trainer.train import CHECKPOINT, train
 from trainer.whiten import HeadConfig
 
 RECIPE = Path(__file__).with_name("pretrain.toml")

@@ -26,12 +26,13 @@ from typing import Any
 from index.encoder import Spec, file_digest
 from index.store import current_version
 from trainer.build import BuildConfig, build
+from trainer.config import TrainConfig, read_config
 from trainer.evaluate import EvaluateConfig, evaluate
 from trainer.export import export, export_pretrained
 from trainer.frames import Frames
 from trainer.ingest import IngestConfig, ingest
 from trainer.pretrained import PRETRAINED
-from trainer.train import TrainConfig, read_config, train
+from trainer.train import train
 from trainer.whiten import HeadConfig
 
 logger = logging.getLogger(__name__)

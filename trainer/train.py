@@ -10,7 +10,7 @@ import json
 import math
 import time
 import warnings
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,13 @@ from torch.utils.data import DataLoader
 
 from index.backbone import IMAGENET_MEAN, IMAGENET_STD, build_backbone, network_input, unit_features
 from index.encoder import WEIGHTS, Spec
-from index.schema import CorruptArtifactError, EncoderMismatchError, InvalidValueError
+from index.schema import EncoderMismatchError, InvalidValueError
 from trainer.augment import AUGMENTATIONS
+from trainer.config import CONFIG, TrainConfig, read_config
 from trainer.frames import Frames
 from trainer.monitor import CollapseMonitor, NeighbourMonitor
 from trainer.ntxent import NTXent
-from trainer.pairs import PAIRS, WINDOWS, PairDataset, Pairing, PairOrder, Pictures
+from trainer.pairs import PairDataset, Pairing, PairOrder, Pictures
 from trainer.pose_identity import PoseIdentity
 from trainer.simsiam import SimSiam
 
@@ -39,91 +40,7 @@ from trainer.simsiam import SimSiam
 warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec", category=FutureWarning)
 warnings.filterwarnings("ignore", message=".*when logging on epoch level in distributed setting")
 
-CONFIG = "config.json"
 CHECKPOINT = "last.ckpt"
-LOSSES = ("simsiam", "ntxent", "pose_identity")
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """What decides a training run. Defaults are the paper's."""
-
-    pairs: str = "nearby"  # same | nearby | distant | mixed: nearby keeps the pose best, distant the identity (table 5)
-    distant: float = 0.5  # share of distant pairs among mixed ones
-    window: str = "anchor"  # anchor: both views through its window, as the paper; own: each through its own
-    together: int = (
-        1  # anchors of one track in a batch, over all processes: with NT-Xent, its other views are then negatives
-    )
-    augmentation: str = "lc"  # px | ulc | lc | full: light crops are enough when the views differ by themselves
-    jitter: float = 0.4  # of brightness, contrast and saturation; SimCLR's at half strength
-    hue: float = 0.1  # larger: colour tells less about the object
-    grey: float = 0.2  # probability of a view without colour
-    loss: str = "simsiam"  # simsiam | ntxent | pose_identity: SimSiam needs no negatives
-    temperature: float = 0.5  # of NT-Xent; lower looks harder at the nearest negatives
-    identity: float = 0.5  # the weight of identity against pose (pose_identity)
-    architecture: str = "resnet50"  # resnet18_half for a CPU, or any name that timm knows
-    input_size: int = 224  # pixels; time and memory grow with its square
-    projector_width: int = 2048  # wider than the features, against a collapse of dimensions
-    predictor_width: int = 512  # a bottleneck of a quarter (SimSiam)
-    batch_size: int = 64  # pairs a step, over all processes; SimSiam needs no large batches
-    lr: float = 0.0075  # at the peak of the schedule; grows with the batch size
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    epochs: int = 25  # over all anchors
-    warmup_epochs: float = 10  # linear, then cosine to zero at the end
-    max_minutes: float | None = None  # the schedule is shortened to end by then, if the epochs would take longer
-    seed: int = 0
-    processes: int = 1  # on a CPU, one thread each; on GPUs there is one for every GPU
-    workers: int = 8  # that prepare views, for each process; 0 prepares them in the process itself
-    cache_gb: float = 16.0  # memory for decoded pictures, over all workers and processes
-    monitor_every: int = 1  # epochs between k-NN accuracies on the validation split
-
-    def __post_init__(self) -> None:
-        named = {"pairs": PAIRS, "window": WINDOWS, "augmentation": tuple(AUGMENTATIONS), "loss": LOSSES}
-        for field, choices in named.items():
-            if getattr(self, field) not in choices:
-                raise InvalidValueError(field, getattr(self, field), f"one of {', '.join(choices)}")
-        positive = ("input_size", "projector_width", "predictor_width", "batch_size", "epochs", "processes", "lr")
-        for field in ("together", "temperature", *positive):
-            if getattr(self, field) <= 0:
-                raise InvalidValueError(field, getattr(self, field), "positive")
-        for field in ("distant", "identity"):
-            if not 0 <= getattr(self, field) <= 1:
-                raise InvalidValueError(field, getattr(self, field), "from 0 to 1")
-        if self.batch_size < 2 * self.processes:
-            raise InvalidValueError("batch_size", self.batch_size, "at least two pairs for each process")
-        if not 0 <= self.warmup_epochs <= self.epochs:
-            raise InvalidValueError("warmup_epochs", self.warmup_epochs, f"from 0 to the {self.epochs} epochs")
-
-
-# SimSiam is not past its slow start after a few minutes on two cores, NT-Xent is (docs/LOG.md).
-_MINUTES = TrainConfig(
-    pairs="mixed",
-    window="own",
-    together=2,
-    loss="pose_identity",
-    temperature=0.1,
-    architecture="resnet18_half",
-    input_size=64,
-    projector_width=1024,
-    predictor_width=256,
-    batch_size=128,
-    lr=0.3,
-    epochs=1000,
-    warmup_epochs=50,
-    max_minutes=4,
-    processes=2,
-    workers=0,
-    cache_gb=2,
-    monitor_every=5,
-)
-
-PRESETS = {
-    "paper": TrainConfig(),
-    # What four minutes on two cores teach from noise (docs/LOG.md).
-    "scratch": _MINUTES,
-    "continue": replace(_MINUTES, lr=0.03),
-}
 
 
 def train(frames: Path, out: Path, config: TrainConfig, init: Path | None = None) -> Path:
@@ -157,15 +74,6 @@ def train(frames: Path, out: Path, config: TrainConfig, init: Path | None = None
     return out
 
 
-def read_config(checkpoint: Path) -> TrainConfig:
-    """The config that ``train`` saved in its folder. Raises CorruptArtifactError when it is missing or no config."""
-    path = checkpoint / CONFIG
-    try:
-        return TrainConfig(**json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError) as error:
-        raise CorruptArtifactError(path, f"is no training config ({error})") from error
-
-
 def learning_rate(config: TrainConfig, progress: float) -> float:
     """The rate at ``progress`` through the whole run, 0 to 1: linear warm-up, then cosine to zero."""
     warmup = config.warmup_epochs / config.epochs
@@ -191,9 +99,10 @@ class PairData(lightning.LightningDataModule):  # type: ignore[misc]
         )
         pairing = Pairing.of(self._frames, config.pairs, config.distant)
         pictures = Pictures(self._frames, config.input_size, config.cache_gb * 1e9 / processes / max(1, config.workers))
+        dataset = PairDataset(pairing, pictures, augmentation, config.seed, config.window)
         share = config.batch_size // processes
         return DataLoader(
-            PairDataset(pairing, pictures, augmentation, config.seed, config.window),
+            dataset,
             batch_size=share,
             sampler=PairOrder(
                 len(pairing),
@@ -201,7 +110,7 @@ class PairData(lightning.LightningDataModule):  # type: ignore[misc]
                 config.seed,
                 self.trainer.global_rank,
                 processes,
-                self._frames.track_numbers()[pairing.anchors],
+                dataset.track[pairing.anchors],
                 config.together,
             ),
             num_workers=config.workers,

@@ -17,9 +17,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from index.backbone import IMAGENET_MEAN, IMAGENET_STD, joined_layers, network_input
-from index.encoder import letterbox
 from index.schema import InvalidValueError
-from trainer.frames import Frames
+from trainer.frames import Frames, evenly, letterboxed
 
 _BATCH = 128
 _SAMPLES_PER_COMPONENT = 4  # with fewer, a component's deviation is mostly chance
@@ -55,8 +54,7 @@ def fit_head(backbone: nn.Module, frames: Frames, size: int, config: HeadConfig)
 
     frames: whose crops of ``size`` px the components are of; their labels are not looked at.
     """
-    rows = np.unique(np.linspace(0, len(frames) - 1, min(config.sample, len(frames))).round().astype(np.int64))
-    return whitening(joined_features(backbone, frames.select(rows), size, config.layers), config)
+    return whitening(joined_features(backbone, evenly(frames, config.sample), size, config.layers), config)
 
 
 @torch.no_grad()
@@ -65,8 +63,8 @@ def joined_features(backbone: nn.Module, frames: Frames, size: int, layers: Mapp
     backbone.eval()
     parts = []
     for start in tqdm(range(0, len(frames), _BATCH), desc="features", unit="batch"):
-        rows = range(start, min(start + _BATCH, len(frames)))
-        crops = torch.from_numpy(np.stack([letterbox(frames.image(k), frames.rect[k], size) for k in rows]))
+        part = frames.select(np.arange(start, min(start + _BATCH, len(frames))))
+        crops = torch.from_numpy(letterboxed(part, size))
         parts.append(joined_layers(backbone, layers, network_input(crops, IMAGENET_MEAN, IMAGENET_STD)).numpy())
     return np.concatenate(parts).astype(np.float64)
 

@@ -14,12 +14,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
+from index.picture import encode_jpeg
 from index.schema import (
     Array,
     Box,
@@ -33,14 +33,14 @@ from index.schema import (
 )
 from index.shards import ShardWriter
 from index.table import row_from_frame
-from trainer.demo.film import DemoConfig, Take, claim, in_processes, stage, takes, walk
+from trainer.demo.film import DemoConfig, Take, check_least, claim, in_processes, stage, takes, walk
 from trainer.demo.objects import CATEGORIES, DemoObject, build_object
 from trainer.demo.orbit import box_in_camera, hand_held_orbit, phone_camera
-from trainer.demo.render import Image, Renderer
+from trainer.demo.render import Renderer, window_camera
 from trainer.demo.sensor import sensed
 from trainer.demo.stages import build_stage
 from trainer.demo.things import build_thing
-from trainer.frames import FRAMES_SCHEMA
+from trainer.frames import FRAMES_SCHEMA, write_table
 
 _CHUNK = 20  # objects a shard: what an interrupted run draws again at most, for each worker
 _CONFIG = "crops.json"
@@ -75,10 +75,7 @@ class CropsConfig:
     workers: int = 2
 
     def __post_init__(self) -> None:
-        least = {"seed": 0, "objects": 1, "valid": 0, "frames": 1, "places": 1, "size": 16, "workers": 1}
-        for name, bound in least.items():
-            if getattr(self, name) < bound:
-                raise InvalidValueError(f"crops.{name}", getattr(self, name), f"at least {bound}")
+        check_least("crops", self, seed=0, objects=1, valid=0, frames=1, places=1, size=16, workers=1)
         if not 0 <= self.things <= 1:
             raise InvalidValueError("crops.things", self.things, "from 0 to 1")
         if self.valid >= self.objects:
@@ -117,7 +114,7 @@ def _object_crops(config: CropsConfig, number: int) -> Iterator[Row]:
         view, box = _seen(camera, pose, subject, partial(_loosened, rng), config.size)
         picture = sensed(renderers[rng.integers(len(renderers))].render(_camera(view), pose), rng)
         frame = Frame(f"{name}/{i:03d}", subject.category, name, view, box)
-        yield _jpeg(picture, _QUALITY), frame, {"sequence": name, "split": split, "time_s": i / 5}
+        yield encode_jpeg(picture, _QUALITY), frame, {"sequence": name, "split": split, "time_s": i / 5}
 
 
 def _subject(config: CropsConfig, number: int, rng: np.random.Generator) -> DemoObject:
@@ -136,7 +133,7 @@ def _take_crops(config: DemoConfig, planned: Sequence[Take], size: int, number: 
         view, box = _seen(camera, pose, scene.subject, lambda rect: rect, size)
         frame = Frame(f"{take.sequence}/{i:03d}", take.category, take.object_id, view, box)
         extra = {"sequence": take.sequence, "split": take.split, "time_s": i / 5}
-        yield _jpeg(renderer.render(_camera(view), pose), 90), frame, extra
+        yield encode_jpeg(renderer.render(_camera(view), pose), 90), frame, extra
 
 
 def _seen(
@@ -147,8 +144,7 @@ def _seen(
     x0, y0, x1, y1 = framed(clipped_rect(box.rect(camera), camera.width, camera.height))
     scale = size / max(x1 - x0, y1 - y0)
     width, height = (max(1, round(length * scale)) for length in (x1 - x0, y1 - y0))
-    sx, sy = width / (x1 - x0), height / (y1 - y0)
-    window = Camera(camera.fx * sx, camera.fy * sy, (camera.cx - x0) * sx, (camera.cy - y0) * sy, width, height)
+    window = window_camera(camera, (x0, y0, x1, y1), width, height)
     plane = Plane.from_point(camera_from_scene[:3, 1], camera_from_scene[:3, 3])
     return View(window, plane, window.rect), box
 
@@ -169,11 +165,6 @@ def _loosened(rng: np.random.Generator, rect: Rect) -> Rect:
     )
 
 
-def _jpeg(picture: Image, quality: int) -> bytes:
-    _, data = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), (cv2.IMWRITE_JPEG_QUALITY, quality))
-    return bytes(data)
-
-
 def _write_frames(
     out: Path, config: dict[str, Any], count: int, crops: Callable[[int], Iterator[Row]], workers: int
 ) -> Path:
@@ -187,9 +178,7 @@ def _write_frames(
     for _ in tqdm(done, "draw", len(chunks), initial=len(chunks) - len(left), unit="shard"):
         pass
     table = pa.concat_tables([pq.read_table(_part(out, chunk), schema=FRAMES_SCHEMA) for chunk in chunks])
-    unfinished = out / "frames.parquet.part"
-    pq.write_table(table, unfinished)
-    unfinished.replace(out / "frames.parquet")
+    write_table(table, out / "frames.parquet")
     return out
 
 
@@ -206,6 +195,4 @@ def _write_chunk(out: Path, crops: Callable[[int], Iterator[Row]], chunk: range)
                 offset, length = writer.append(f"{frame.id}.jpg", jpeg)
                 place = {"shard": f"shards/{part.stem}.tar", "offset": offset, "length": length}
                 rows.append(row_from_frame(frame) | extra | place)
-    unfinished = part.with_name(f"{part.name}.part")
-    pq.write_table(pa.Table.from_pylist(rows, schema=FRAMES_SCHEMA), unfinished)
-    unfinished.replace(part)
+    write_table(pa.Table.from_pylist(rows, schema=FRAMES_SCHEMA), part)

@@ -47,6 +47,13 @@ _PLACES = {"train": 1, "test": 2}
 _OBJECT, _PLACE, _WALK = range(3)
 
 
+def check_least(name: str, config: object, **least: int) -> None:
+    """Raises InvalidValueError for the first field of ``config``, called ``name``, that is below its least value."""
+    for field, bound in least.items():
+        if getattr(config, field) < bound:
+            raise InvalidValueError(f"{name}.{field}", getattr(config, field), f"at least {bound}")
+
+
 @dataclass(frozen=True)
 class DemoConfig:
     """How much to film, and how. The defaults make 324 videos of 20 frames in a few minutes on two cores.
@@ -70,10 +77,7 @@ class DemoConfig:
     workers: int = 2
 
     def __post_init__(self) -> None:
-        least = {"seed": 0, "train_objects": 0, "test_objects": 0, "frames": 1, "width": 12, "height": 16, "workers": 1}
-        for name, bound in least.items():
-            if getattr(self, name) < bound:
-                raise InvalidValueError(f"demo.{name}", getattr(self, name), f"at least {bound}")
+        check_least("demo", self, seed=0, train_objects=0, test_objects=0, frames=1, width=12, height=16, workers=1)
         if self.width * 4 != self.height * 3:
             raise InvalidValueError("demo.width", self.width, f"3/4 of the height {self.height}, as on a phone")
 

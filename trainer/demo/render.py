@@ -112,12 +112,17 @@ def render_crop(renderer: Renderer, camera: Camera, camera_from_scene: Array, re
     x0, y0, x1, y1 = rect
     scale = size / max(x1 - x0, y1 - y0)
     (left, right), (top, bottom) = (_centred(length * scale, size) for length in (x1 - x0, y1 - y0))
-    sx, sy = (right - left) / (x1 - x0), (bottom - top) / (y1 - y0)
-    center = (camera.cx - x0) * sx, (camera.cy - y0) * sy
-    window = Camera(camera.fx * sx, camera.fy * sy, *center, right - left, bottom - top)
+    window = window_camera(camera, rect, right - left, bottom - top)
     crop = np.zeros((size, size, 3), np.uint8)
     crop[top:bottom, left:right] = renderer.render(window, camera_from_scene)
     return crop
+
+
+def window_camera(camera: Camera, rect: Rect, width: int, height: int) -> Camera:
+    """The off-centre camera whose picture is ``rect`` of this one's, also outside it, at width x height pixels."""
+    x0, y0, x1, y1 = rect
+    sx, sy = width / (x1 - x0), height / (y1 - y0)
+    return Camera(camera.fx * sx, camera.fy * sy, (camera.cx - x0) * sx, (camera.cy - y0) * sy, width, height)
 
 
 def _centred(length: float, size: int) -> tuple[int, int]:

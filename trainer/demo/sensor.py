@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from index.picture import decode_picture, encode_jpeg
 from trainer.demo.render import Image
 from trainer.demo.textures import chance, log_uniform
 
@@ -84,8 +85,4 @@ def _sharpened(picture: Image, rng: np.random.Generator) -> Image:
 
 
 def _compressed(picture: Image, rng: np.random.Generator, lowest: int, highest: int) -> Image:
-    quality = int(rng.integers(lowest, highest + 1))
-    bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
-    _, data = cv2.imencode(".jpg", bgr, (cv2.IMWRITE_JPEG_QUALITY, quality))
-    decoded = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
-    return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint8)
+    return decode_picture(encode_jpeg(picture, int(rng.integers(lowest, highest + 1))))

@@ -1,0 +1,103 @@
+"""What decides a training run, and the runs that have names."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from index.schema import CorruptArtifactError, InvalidValueError
+from trainer.augment import AUGMENTATIONS
+from trainer.pairs import PAIRS, WINDOWS
+
+CONFIG = "config.json"
+LOSSES = ("simsiam", "ntxent", "pose_identity")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """What decides a training run. Defaults are the paper's."""
+
+    pairs: str = "nearby"  # same | nearby | distant | mixed: nearby keeps the pose best, distant the identity (table 5)
+    distant: float = 0.5  # share of distant pairs among mixed ones
+    window: str = "anchor"  # anchor: both views through its window, as the paper; own: each through its own
+    together: int = 1  # anchors of one track in a batch, all processes' one: the others' views may be negatives
+    augmentation: str = "lc"  # px | ulc | lc | full: light crops are enough when the views differ by themselves
+    jitter: float = 0.4  # of brightness, contrast and saturation; SimCLR's at half strength
+    hue: float = 0.1  # larger: colour tells less about the object
+    grey: float = 0.2  # probability of a view without colour
+    loss: str = "simsiam"  # simsiam | ntxent | pose_identity: SimSiam needs no negatives
+    temperature: float = 0.5  # of NT-Xent; lower looks harder at the nearest negatives
+    identity: float = 0.5  # the weight of identity against pose (pose_identity)
+    architecture: str = "resnet50"  # resnet18_half for a CPU, or any name that timm knows
+    input_size: int = 224  # pixels; time and memory grow with its square
+    projector_width: int = 2048  # wider than the features, against a collapse of dimensions
+    predictor_width: int = 512  # a bottleneck of a quarter (SimSiam)
+    batch_size: int = 64  # pairs a step, over all processes; SimSiam needs no large batches
+    lr: float = 0.0075  # at the peak of the schedule; grows with the batch size
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    epochs: int = 25  # over all anchors
+    warmup_epochs: float = 10  # linear, then cosine to zero at the end
+    max_minutes: float | None = None  # the schedule is shortened to end by then, if the epochs would take longer
+    seed: int = 0
+    processes: int = 1  # on a CPU, one thread each; on GPUs there is one for every GPU
+    workers: int = 8  # that prepare views, for each process; 0 prepares them in the process itself
+    cache_gb: float = 16.0  # memory for decoded pictures, over all workers and processes
+    monitor_every: int = 1  # epochs between k-NN accuracies on the validation split
+
+    def __post_init__(self) -> None:
+        named = {"pairs": PAIRS, "window": WINDOWS, "augmentation": tuple(AUGMENTATIONS), "loss": LOSSES}
+        for field, choices in named.items():
+            if getattr(self, field) not in choices:
+                raise InvalidValueError(field, getattr(self, field), f"one of {', '.join(choices)}")
+        positive = ("input_size", "projector_width", "predictor_width", "batch_size", "epochs", "processes", "lr")
+        for field in ("together", "temperature", *positive):
+            if getattr(self, field) <= 0:
+                raise InvalidValueError(field, getattr(self, field), "positive")
+        for field in ("distant", "identity"):
+            if not 0 <= getattr(self, field) <= 1:
+                raise InvalidValueError(field, getattr(self, field), "from 0 to 1")
+        if self.batch_size < 2 * self.processes:
+            raise InvalidValueError("batch_size", self.batch_size, "at least two pairs for each process")
+        if not 0 <= self.warmup_epochs <= self.epochs:
+            raise InvalidValueError("warmup_epochs", self.warmup_epochs, f"from 0 to the {self.epochs} epochs")
+
+
+# SimSiam is not past its slow start after a few minutes on two cores, NT-Xent is (docs/LOG.md).
+_MINUTES = TrainConfig(
+    pairs="mixed",
+    window="own",
+    together=2,
+    loss="pose_identity",
+    temperature=0.1,
+    architecture="resnet18_half",
+    input_size=64,
+    projector_width=1024,
+    predictor_width=256,
+    batch_size=128,
+    lr=0.3,
+    epochs=1000,
+    warmup_epochs=50,
+    max_minutes=4,
+    processes=2,
+    workers=0,
+    cache_gb=2,
+    monitor_every=5,
+)
+
+PRESETS = {
+    "paper": TrainConfig(),
+    # What four minutes on two cores teach from noise (docs/LOG.md).
+    "scratch": _MINUTES,
+    "continue": replace(_MINUTES, lr=0.03),
+}
+
+
+def read_config(checkpoint: Path) -> TrainConfig:
+    """The config that ``train`` saved in its folder. Raises CorruptArtifactError when it is missing or no config."""
+    path = checkpoint / CONFIG
+    try:
+        return TrainConfig(**json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise CorruptArtifactError(path, f"is no training config ({error})") from error
