@@ -9,9 +9,11 @@ import shutil
 import cv2
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from index.backbone import build_embedder
-from index.encoder import Spec, open_encoder
+from index.encoder import WEIGHTS, Spec, open_encoder
 from index.schema import CorruptArtifactError, ForeignArtifactError, InvalidValueError
 from tests.views import scenes
 from trainer import pretrain as stage
@@ -49,6 +51,12 @@ workers = 0
 [head]
 layers = { layer3 = 0.5, layer4 = 1.0 }
 dimension = 8
+
+[[rounds]]
+
+[[rounds]]
+crops = { seed = 7 }
+train = { lr = 0.001 }
 """
 
 
@@ -58,11 +66,14 @@ def recipe(folder, text):
     return path
 
 
-def test_a_recipe_is_its_three_tables(tmp_path):
+def test_a_recipe_is_its_tables(tmp_path):
     read = Recipe.read(recipe(tmp_path, TINY))
-    assert read.crops == CropsConfig(objects=4, valid=1, frames=4, places=1, size=32, workers=1)
-    assert read.train.loss == "pose_identity"
-    assert read.train.lr == TrainConfig().lr
+    first, second = read.rounds
+    assert first.crops == CropsConfig(objects=4, valid=1, frames=4, places=1, size=32, workers=1)
+    assert first.train.loss == "pose_identity"
+    assert first.train.lr == TrainConfig().lr
+    assert second.crops == dataclasses.replace(first.crops, seed=7)
+    assert second.train == dataclasses.replace(first.train, lr=0.001)
     assert read.head == HeadConfig({"layer3": 0.5, "layer4": 1.0}, dimension=8)
     assert Recipe.read(recipe(tmp_path, "")) == Recipe()
 
@@ -71,6 +82,10 @@ def test_a_recipe_is_its_three_tables(tmp_path):
     ("text", "words"),
     [
         ("[tools]\nhammer = 1", "tools.*crops, train, head"),
+        ("[[rounds]]\nhead = 1", r"recipe\.rounds\.1.*head.*crops, train"),
+        ("[[rounds]]\n[[rounds]]\ntrain = { rate = 1 }", r"recipe\.rounds\.2\.train.*rate.*lr"),
+        ("rounds = []", r"recipe\.rounds.*one"),
+        ("rounds = [3]", r"recipe\.rounds\.1.*3.*table"),
         ("[crops]\nobject = 1", r"recipe\.crops.*object.*objects"),
         ("[train]\nlearning_rate = 1", r"recipe\.train.*learning_rate.*lr"),
         ("[head]\nwidth = 1", r"recipe\.head.*width.*dimension"),
@@ -96,12 +111,15 @@ def test_a_file_that_is_no_recipe_is_named(tmp_path):
 
 def test_the_shipped_recipe_can_be_followed():
     shipped = Recipe.read(RECIPE)
-    assert shipped.train.architecture == PRESETS["continue"].architecture
-    assert shipped.train.input_size == PRESETS["continue"].input_size
-    assert shipped.train.batch_size % shipped.train.processes == 0
+    seeds = [each.crops.seed for each in shipped.rounds]
+    assert len({DemoConfig().seed, *seeds}) == 1 + len(seeds)  # no object of the demo or of another round is in a set
+    for each in shipped.rounds:
+        assert each.train.architecture == PRESETS["continue"].architecture
+        assert each.train.input_size == PRESETS["continue"].input_size
+        assert each.train.batch_size % each.train.processes == 0
     described = {"layers": shipped.head.layers, "dimension": shipped.head.dimension}
-    assert build_embedder(shipped.train.architecture, {}, described).num_features == shipped.head.dimension
-    assert shipped.crops.seed != DemoConfig().seed  # no object of the demo is in the set
+    architecture = shipped.rounds[-1].train.architecture
+    assert build_embedder(architecture, {}, described).num_features == shipped.head.dimension
 
 
 @pytest.fixture(scope="module")
@@ -112,26 +130,37 @@ def run(tmp_path_factory):
     return root / "run"
 
 
-def test_pretraining_leaves_frames_training_encoder_and_release(run):
-    assert set(Stages(run).done) == {"draw", "train", "export"}
-    assert len(Frames.open(run / "frames")) == 16
-    assert read_config(run / "training").loss == "pose_identity"
-    spec = Spec.read(run / "encoder")
-    assert spec.head == {"layers": {"layer3": 0.5, "layer4": 1.0}, "dimension": 3}  # 12 frames, 4 a dimension
-    assert (spec.dimension, spec.training["epochs"]) == (3, 1)
+def test_every_round_leaves_frames_training_and_encoder(run):
+    assert len(Stages(run).done) == 6
+    for folder in (run / "round-1", run / "round-2"):
+        assert len(Frames.open(folder / "frames")) == 16
+        assert read_config(folder / "training").loss == "pose_identity"
+        spec = Spec.read(folder / "encoder")
+        assert spec.head == {"layers": {"layer3": 0.5, "layer4": 1.0}, "dimension": 3}  # 12 frames, 4 a dimension
+        assert (spec.dimension, spec.training["epochs"]) == (3, 1)
     assert {path.name for path in (run / "release").iterdir()} == {"encoder.json", "weights.safetensors"}
+
+
+def test_a_round_draws_objects_of_its_own_and_starts_from_the_weights_before(run):
+    first, second = (run / f"round-{number}" for number in (1, 2))
+    assert Frames.open(first / "frames").jpeg(0) != Frames.open(second / "frames").jpeg(0)
+    before, after = (load_file(folder / "encoder" / WEIGHTS) for folder in (first, second))
+    kernel = "backbone.conv1.0.weight"
+    # Three small steps at a rate of 0.001 at most cannot lead far from the weights, nor noise anywhere near them.
+    assert not torch.equal(before[kernel], after[kernel])
+    torch.testing.assert_close(before[kernel].float(), after[kernel].float(), atol=0.02, rtol=0)
 
 
 def test_what_it_releases_is_its_encoder(run, tmp_path):
     crops = scenes(5, 32)
     vectors = open_encoder(export_pretrained(tmp_path / "encoder", run / "release"), "openvino").embed(crops)
-    np.testing.assert_allclose(vectors, open_encoder(run / "encoder", "openvino").embed(crops), atol=1e-5)
+    np.testing.assert_allclose(vectors, open_encoder(run / "round-2" / "encoder", "openvino").embed(crops), atol=1e-5)
 
 
 def test_curves_have_a_row_an_epoch(run):
     with (run / "curves.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["epoch"] for row in rows] == ["0"]
+    assert [row["epoch"] for row in rows] == ["0", "1"]
     assert set(rows[0]) == {"epoch", "loss_epoch", "spread", "rank", "category_accuracy"}
     assert all(np.isfinite(float(value)) for value in rows[0].values())
     assert cv2.imread(str(run / "curves.png")).std() > 1
@@ -139,19 +168,20 @@ def test_curves_have_a_row_an_epoch(run):
 
 def untouched(run):
     """When every stage's output was written."""
-    kept = ("frames", "training", "encoder", "stages.json")
+    kept = ("round-1", "round-2", "stages.json")
     return {p: p.stat().st_mtime_ns for name in kept for p in (run / name, *(run / name).rglob("*"))}
 
 
 def test_a_second_run_does_nothing(run, tmp_path):
     before = untouched(run)
-    assert pretrain(run, Recipe.read(recipe(tmp_path, TINY))) == run / "encoder"
+    assert pretrain(run, Recipe.read(recipe(tmp_path, TINY))) == run / "round-2" / "encoder"
     assert untouched(run) == before
 
 
 def test_another_head_is_fitted_without_training(run, tmp_path):
     again = shutil.copytree(run, tmp_path / "run")
-    before = {path: time for path, time in untouched(again).items() if path.is_relative_to(again / "training")}
+    trainings = again / "round-1" / "training", again / "round-2" / "training"
+    before = {path: time for path, time in untouched(again).items() if path.parent in trainings}
     head = HeadConfig({"layer4": 1.0}, dimension=2)
     pretrain(again, dataclasses.replace(Recipe.read(recipe(tmp_path, TINY)), head=head))
     assert Spec.read(again / "release").head == {"layers": {"layer4": 1.0}, "dimension": 2}
@@ -160,8 +190,9 @@ def test_another_head_is_fitted_without_training(run, tmp_path):
 
 def test_another_set_of_crops_needs_another_folder(run, tmp_path):
     read = Recipe.read(recipe(tmp_path, TINY))
+    other = dataclasses.replace(read.rounds[0], crops=dataclasses.replace(read.rounds[0].crops, seed=9))
     with pytest.raises(ForeignArtifactError, match=r"crops\.json"):
-        pretrain(run, dataclasses.replace(read, crops=dataclasses.replace(read.crops, seed=9)))
+        pretrain(run, dataclasses.replace(read, rounds=(other,)))
 
 
 def test_a_gpu_gets_worker_processes_and_a_cpu_keeps_the_recipes(monkeypatch):

@@ -2,14 +2,15 @@
 
     python -m trainer pretrain --run runs/pretrain --recipe trainer/pretrain.toml
 
-Hours on two cores, minutes on a GPU; a run that was stopped goes on where it was. ::
+Hours on two cores, minutes on a GPU; a run that was stopped goes on where it was. It learns in rounds: each draws
+objects of its own and trains on from the weights of the one before, so new objects keep coming. ::
 
-    <run>/frames/       the pre-training set (trainer.demo.crops)
-    <run>/training/     checkpoint and TensorBoard log (trainer.train)
-    <run>/encoder/      the encoder artefact (index.encoder)
-    <run>/release/      the part of it that ships: what lies in trainer/pretrained
-    <run>/curves.csv    what was logged, a row an epoch
-    <run>/curves.png    the same as a picture
+    <run>/round-1/frames/       the first round's set (trainer.demo.crops)
+    <run>/round-1/training/     its checkpoint and TensorBoard log (trainer.train)
+    <run>/round-1/encoder/      what it learnt, as an encoder artefact (index.encoder); then round-2, and so on
+    <run>/release/              the part of the last round's encoder that ships: what lies in trainer/pretrained
+    <run>/curves.csv            what was logged, a row an epoch
+    <run>/curves.png            the same as a picture
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import csv
 import dataclasses
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -34,60 +35,94 @@ from trainer.whiten import HeadConfig
 
 RECIPE = Path(__file__).with_name("pretrain.toml")
 Config = TypeVar("Config", CropsConfig, TrainConfig, HeadConfig)
+Log = dict[str, dict[int, float]]  # figures by name, each by epoch
+
+
+@dataclass(frozen=True)
+class Round:
+    """What is drawn, and how it is learnt from."""
+
+    crops: CropsConfig = field(default_factory=CropsConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What decides a pre-training, a config a stage."""
+    """What decides a pre-training."""
 
-    crops: CropsConfig = field(default_factory=CropsConfig)
-    train: TrainConfig = field(default_factory=TrainConfig)
+    rounds: tuple[Round, ...] = (Round(),)
     head: HeadConfig = field(default_factory=HeadConfig)
 
     @classmethod
     def read(cls, path: Path) -> Recipe:
         """A TOML file with the tables ``[crops]``, ``[train]`` and ``[head]``, whose keys are the configs' fields.
 
-        What the file leaves out has the config's default. Raises CorruptArtifactError for a file that is not TOML,
-        InvalidValueError, naming table and key, for a key that there is not or a value that cannot be.
+        Without ``[[rounds]]`` there is one round; with them, each has tables ``crops`` and ``train`` of its own for
+        what it does differently. What the file leaves out has the config's default. Raises CorruptArtifactError for a
+        file that is not TOML, InvalidValueError, naming table and key, for a key or a value that cannot be.
         """
         try:
             tables = tomllib.loads(path.read_text())
         except (OSError, ValueError) as error:
             raise CorruptArtifactError(path, f"is no recipe ({error})") from error
-        kinds = {"crops": CropsConfig, "train": TrainConfig, "head": HeadConfig}
-        if unknown := sorted(set(tables) - set(kinds)):
-            raise InvalidValueError("recipe", unknown, f"tables out of {', '.join(kinds)}")
-        values: dict[str, Any] = {name: _config(kind, name, tables.get(name, {})) for name, kind in kinds.items()}
-        return cls(**values)
+        rounds = tables.pop("rounds", [{}])
+        if not isinstance(rounds, list) or not rounds:
+            raise InvalidValueError("recipe.rounds", rounds, "one [[rounds]] at least")
+        _known("recipe", tables, ("crops", "train", "head"))
+        shared = _round("", tables)  # checked by itself, so that a mistake is named where it was made
+        parts = [_round(f"rounds.{number}.", own, shared) for number, own in enumerate(rounds, 1)]
+        return cls(tuple(parts), _config(HeadConfig(), "head", tables.get("head", {})))
 
 
-def _config(kind: type[Config], table: str, values: Any) -> Config:
+def _round(prefix: str, tables: Any, shared: Round | None = None) -> Round:
+    shared = shared or Round()
+    if prefix:
+        _known(f"recipe.{prefix.rstrip('.')}", tables, ("crops", "train"))
+    crops = _config(shared.crops, f"{prefix}crops", tables.get("crops", {}))
+    return Round(crops, _config(shared.train, f"{prefix}train", tables.get("train", {})))
+
+
+def _known(name: str, values: Any, names: Sequence[str]) -> None:
+    """Raises InvalidValueError unless ``values`` is a table with keys out of ``names``."""
     if not isinstance(values, Mapping):
-        raise InvalidValueError(f"recipe.{table}", values, "a table")
-    known = [entry.name for entry in dataclasses.fields(kind)]
-    if unknown := sorted(set(values) - set(known)):
-        raise InvalidValueError(f"recipe.{table}", unknown, f"keys out of {', '.join(known)}")
+        raise InvalidValueError(name, values, "a table")
+    if unknown := sorted(set(values) - set(names)):
+        raise InvalidValueError(name, unknown, f"keys out of {', '.join(names)}")
+
+
+def _config(defaults: Config, table: str, values: Any) -> Config:
+    """``defaults`` but for the table's ``values``."""
+    _known(f"recipe.{table}", values, [entry.name for entry in dataclasses.fields(defaults)])
     try:
-        return kind(**values)
+        return dataclasses.replace(defaults, **values)
     except (TypeError, AttributeError) as error:  # a text where a number should be
         raise InvalidValueError(f"recipe.{table}", values, f"values of the right types ({error})") from error
 
 
 def pretrain(run: Path, recipe: Recipe) -> Path:
-    """Runs every stage that is not up to date, and returns ``<run>/encoder``."""
-    stages = Stages(run)
-    frames, training, encoder = (run / name for name in ("frames", "training", "encoder"))
-    crops = dataclasses.asdict(recipe.crops)
-    stages.run("draw", crops, frames / "frames.parquet", lambda: draw_crops(frames, recipe.crops))
-    config = for_this_machine(recipe.train)
+    """Runs every stage that is not up to date, and returns the last round's encoder."""
+    stages, folders = Stages(run), [run / f"round-{number}" for number in range(1, len(recipe.rounds) + 1)]
+    for number, planned in enumerate(recipe.rounds):
+        _follow(stages, folders[number], planned, recipe.head, folders[number - 1] if number else None)
+        write_curves([folder / "training" for folder in folders[: number + 1]], run)
+    release(folders[-1] / "encoder", run / "release")
+    return folders[-1] / "encoder"
+
+
+def _follow(stages: Stages, folder: Path, planned: Round, head: HeadConfig, before: Path | None) -> None:
+    """One round, from the weights of the one in the folder ``before`` or from noise."""
+    frames, training, encoder = (folder / name for name in ("frames", "training", "encoder"))
+    draw, learn, write = (f"{folder.name} {name}" for name in ("draw", "train", "export"))
+    crops = dataclasses.asdict(planned.crops)
+    stages.run(draw, crops, frames / "frames.parquet", lambda: draw_crops(frames, planned.crops))
+    config = for_this_machine(planned.train)
+    init = before and before / "encoder"
     wanted = {"crops": crops, "train": dataclasses.asdict(config)}
-    stages.run("train", wanted, training / CHECKPOINT, lambda: train(frames, training, config))
-    trained = {"train": stages.done["train"]["inputs"], "head": dataclasses.asdict(recipe.head)}
-    stages.run("export", trained, encoder, lambda: export(training, encoder, frames, recipe.head))
-    release(encoder, run / "release")
-    write_curves(training, run)
-    return encoder
+    if before:  # by what it was trained, not by its encoder: another head leaves the weights as they are
+        wanted["before"] = stages.done[f"{before.name} train"]["inputs"]
+    stages.run(learn, wanted, training / CHECKPOINT, lambda: train(frames, training, config, init))
+    trained = {"train": stages.done[learn]["inputs"], "head": dataclasses.asdict(head)}
+    stages.run(write, trained, encoder, lambda: export(training, encoder, frames, head))
 
 
 def for_this_machine(config: TrainConfig) -> TrainConfig:
@@ -99,19 +134,26 @@ def for_this_machine(config: TrainConfig) -> TrainConfig:
     return dataclasses.replace(config, processes=1, workers=os.cpu_count() or 1)
 
 
-def write_curves(training: Path, out: Path) -> None:
-    """``curves.csv`` and ``curves.png`` in ``out`` of the log that ``train`` keeps in ``training``."""
-    columns = _logged(training / "tensorboard")
+def write_curves(trainings: Sequence[Path], out: Path) -> None:
+    """``curves.csv`` and ``curves.png`` in ``out`` of the logs that ``train`` kept, one after the other."""
+    columns: Log = {name: {} for name in _CURVES}
+    first = 0
+    for training in trainings:
+        logged = _logged(training / "tensorboard")
+        for name, values in logged.items():
+            columns[name] |= {first + epoch: value for epoch, value in values.items()}
+        first = 1 + max(epoch for values in columns.values() for epoch in values)
+    columns = {name: values for name, values in columns.items() if values}
     with (out / "curves.csv").open("w", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(["epoch", *columns])
-        for epoch in sorted(set().union(*columns.values())):
+        for epoch in range(first):
             rows.writerow([epoch, *(f"{c[epoch]:.4g}" if epoch in c else "" for c in columns.values())])
     _draw_curves(columns, out / "curves.png")
 
 
-def _logged(folder: Path) -> dict[str, dict[int, float]]:
-    """The log's figures by name, each by epoch."""
+def _logged(folder: Path) -> Log:
+    """What one training logged."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     log = EventAccumulator(str(folder), size_guidance={"scalars": 0})
