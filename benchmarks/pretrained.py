@@ -91,7 +91,7 @@ def bounds(demos: list[Frames]) -> dict[str, float]:
                     found.append(there[int(azimuth_errors(there, [truth] * len(there)).argmin())])
             overlap.append(overlaps(found, truths))
         joined = np.concatenate(overlap)
-        totals |= {f"iou_0.5, {how}": round(float((joined > 0.5).mean()), 4)}
+        totals |= {f"iou, {how}": round(float((joined > 0.5).mean()), 4)}
         totals |= {f"iou_0.7, {how}": round(float((joined > 0.7).mean()), 4)}
     return totals
 
