@@ -1,7 +1,7 @@
 # make demo   everything from nothing: environment, captures, encoder, index, a running service, a real answer
 # make test   every check and every test
 # make stop   ends the service that make demo started
-# make pretrain   makes the encoder that ships once more: an hour and a half on two cores, minutes on a GPU
+# make pretrain   makes the encoder that ships once more: two and a half hours on two cores, minutes on a GPU
 
 PYTHON ?= python3
 RUN    ?= runs/demo
