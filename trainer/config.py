@@ -90,7 +90,7 @@ PRESETS = {
     "paper": TrainConfig(),
     # What four minutes on two cores teach from noise (docs/LOG.md).
     "scratch": _MINUTES,
-    "continue": replace(_MINUTES, lr=0.03),
+    "continue": replace(_MINUTES, lr=0.01),  # from weights that are good already
 }
 
 
