@@ -181,7 +181,7 @@ def test_a_second_run_does_nothing(run, tmp_path):
 def test_another_head_is_fitted_without_training(run, tmp_path):
     again = shutil.copytree(run, tmp_path / "run")
     trainings = again / "round-1" / "training", again / "round-2" / "training"
-    before = {path: time for path, time in untouched(again).items() if path.parent in trainings}
+    before = {p: time for p, time in untouched(again).items() if any(p.is_relative_to(t) for t in trainings)}
     head = HeadConfig({"layer4": 1.0}, dimension=2)
     pretrain(again, dataclasses.replace(Recipe.read(recipe(tmp_path, TINY)), head=head))
     assert Spec.read(again / "release").head == {"layers": {"layer4": 1.0}, "dimension": 2}

@@ -69,17 +69,17 @@ class Recipe:
         if not isinstance(rounds, list) or not rounds:
             raise InvalidValueError("recipe.rounds", rounds, "one [[rounds]] at least")
         _known("recipe", tables, ("crops", "train", "head"))
-        shared = _round("", tables)  # checked by itself, so that a mistake is named where it was made
-        parts = [_round(f"rounds.{number}.", own, shared) for number, own in enumerate(rounds, 1)]
-        return cls(tuple(parts), _config(HeadConfig(), "head", tables.get("head", {})))
+        for number, own in enumerate(rounds, 1):
+            _known(f"recipe.rounds.{number}", own, ("crops", "train"))
+        shared = _round(Round(), "", tables)  # checked by itself, so that a mistake is named where it was made
+        parts = tuple(_round(shared, f"rounds.{number}.", own) for number, own in enumerate(rounds, 1))
+        return cls(parts, _config(HeadConfig(), "head", tables.get("head", {})))
 
 
-def _round(prefix: str, tables: Any, shared: Round | None = None) -> Round:
-    shared = shared or Round()
-    if prefix:
-        _known(f"recipe.{prefix.rstrip('.')}", tables, ("crops", "train"))
-    crops = _config(shared.crops, f"{prefix}crops", tables.get("crops", {}))
-    return Round(crops, _config(shared.train, f"{prefix}train", tables.get("train", {})))
+def _round(defaults: Round, prefix: str, tables: Mapping[str, Any]) -> Round:
+    """``defaults`` but for the values in ``tables``, which errors name with ``prefix``."""
+    crops = _config(defaults.crops, f"{prefix}crops", tables.get("crops", {}))
+    return Round(crops, _config(defaults.train, f"{prefix}train", tables.get("train", {})))
 
 
 def _known(name: str, values: Any, names: Sequence[str]) -> None:
