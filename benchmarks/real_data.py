@@ -21,11 +21,11 @@ import numpy as np
 
 from benchmarks.merit import coil_figures
 from index.encoder import Encoder, open_encoder
+from index.fit import fit_box
 from index.iou import iou_3d
 from index.predict import Predictor
 from index.schema import Frame
 from index.search import FrameIndex
-from index.transfer import fit_box
 from tests.real_captures import SHARED, coil, temple_ring
 from trainer.baselines import RawPixels
 from trainer.config import PRESETS

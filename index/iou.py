@@ -1,4 +1,4 @@
-"""Exact 3D intersection over union of oriented boxes, batched.
+"""Exact 3D intersection over union of oriented boxes, compiled.
 
 The volume of A ∩ B, in the frame in which B is the unit cube [-½, ½]³, is by the divergence theorem the flux of the
 field ``(clamp(x), 0, 0)`` through the surface of A ∩ {|y| ≤ ½, |z| ≤ ½}. The faces that the clipping itself creates lie
@@ -13,16 +13,17 @@ touch, coincide or almost coincide need no special case and no tolerance, unlike
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from index.compiled import compiled
 from index.schema import Array, InvalidValueError
-
-_Indices = NDArray[np.intp]
 
 # Corner index = 4*[x>0] + 2*[y>0] + [z>0]; the loops run anticlockwise as seen from outside.
 _FACES = np.array([[4, 6, 7, 5], [0, 1, 3, 2], [2, 3, 7, 6], [0, 4, 5, 1], [1, 5, 7, 3], [0, 2, 6, 4]])
-_BATCH = 512  # pairs at a time: the polygons of a batch stay in the processor's cache
+_MOST = 10  # vertices: a rectangle's four, and one more for each of five half-spaces; one spare
 
 
 def iou_3d(corners_a: ArrayLike, corners_b: ArrayLike) -> Array:
@@ -40,112 +41,138 @@ def iou_3d(corners_a: ArrayLike, corners_b: ArrayLike) -> Array:
     a, b = _checked("corners_a", corners_a), _checked("corners_b", corners_b)
     if len(a) != len(b):
         raise InvalidValueError("corners_b", b.shape, f"as many boxes as corners_a, {len(a)}")
-    batches = [_iou(a[i : i + _BATCH], b[i : i + _BATCH]) for i in range(0, len(a), _BATCH)]
-    return np.concatenate(batches) if batches else np.empty(0)
+    ious = _paired(a, b)
+    if np.isnan(ious).any():
+        raise InvalidValueError("corners", "a box without volume", "boxes with three positive lengths")
+    return ious
 
 
 def _checked(field: str, corners: ArrayLike) -> Array:
-    points = np.asarray(corners, dtype=np.float64)
+    points = np.ascontiguousarray(corners, dtype=np.float64)
     if points.ndim != 3 or points.shape[1:] != (8, 3) or not np.isfinite(points).all():
         raise InvalidValueError(field, points.shape, "(n, 8, 3) finite numbers")
     return points
 
 
-def _edges(corners: Array) -> Array:
-    """(n, 8, 3) -> (n, 3, 3): the edge vectors along the box's x, y, z axes as columns."""
-    return np.stack([corners[:, k] - corners[:, 0] for k in (4, 2, 1)], axis=-1)
+@compiled
+def _paired(a: Array, b: Array) -> Array:
+    """(n,) IoU; NaN where a box has no volume."""
+    result = np.empty(len(a))
+    unit, edges = np.empty((8, 3)), np.empty((3, 3))
+    polygon, clipped = np.empty((_MOST, 3)), np.empty((_MOST, 3))
+    for pair in range(len(a)):
+        result[pair] = _iou(a[pair], b[pair], unit, edges, polygon, clipped)
+    return result
 
 
-def _iou(a: Array, b: Array) -> Array:
-    volume_a, volume_b = (np.abs(np.linalg.det(_edges(box))) for box in (a, b))
-    if not (volume_a > 0).all() or not (volume_b > 0).all():
-        raise InvalidValueError("corners", "a box without volume", "boxes with three positive lengths")
+@compiled
+def _iou(a: Array, b: Array, unit: Array, edges: Array, polygon: Array, clipped: Array) -> float:
+    volume_a, volume_b = _volume(a, edges), _volume(b, edges)
+    if not (volume_a > 0 and volume_b > 0):
+        return math.nan
     # The larger box becomes the unit cube, so that the other's coordinates stay small.
-    swap = (volume_a > volume_b)[:, None, None]
-    small, large = np.where(swap, b, a), np.where(swap, a, b)
-    ratio = np.minimum(volume_a, volume_b) / np.maximum(volume_a, volume_b)
-    unit_from_frame = np.linalg.inv(_edges(large))
-    centered = small - large.mean(axis=1, keepdims=True)
-    shared = _volume_in_unit_cube(np.einsum("nij,nkj->kin", unit_from_frame, centered))
-    shared = np.clip(shared, 0.0, ratio)
-    iou: Array = shared / (1.0 + ratio - shared)
-    return iou
+    small, large = (b, a) if volume_a > volume_b else (a, b)
+    _to_unit_cube(small, large, unit, edges)
+    ratio = min(volume_a, volume_b) / max(volume_a, volume_b)
+    shared = min(max(_volume_in_unit_cube(unit, polygon, clipped), 0.0), ratio)
+    return shared / (1.0 + ratio - shared)
 
 
-def _volume_in_unit_cube(corners: Array) -> Array:
-    """(8, 3, n) -> (n,): the volume of each box inside [-½, ½]³. n comes last, so that every step runs along it."""
-    polygons = corners[_FACES.T]  # (4 vertices, 6 faces, 3, n)
-    polygons = np.ascontiguousarray(polygons.transpose(0, 2, 1, 3)).reshape(4, 3, -1)  # (4, 3, 6n)
-    for axis in (1, 2):
-        for sign in (1.0, -1.0):
-            polygons = _clip(polygons, 0.5 + sign * polygons[:, axis])
-    flux = -0.5 * _projected_area(polygons)
-    for sign, level in ((1.0, -0.5), (-1.0, 0.5)):
-        above = _clip(polygons, polygons[:, 0] - level)
-        flux += sign * _integral(above, above[:, 0] - level)
-    volume: Array = _orientation(corners) * flux.reshape(6, -1).sum(axis=0)
+@compiled
+def _volume(box: Array, edges: Array) -> float:
+    _edges(box, edges)
+    volume: float = abs(_triple(edges[0], edges[1], edges[2]))
     return volume
 
 
-def _orientation(corners: Array) -> Array:
-    """(8, 3, n) -> (n,): +1, or -1 for mirrored corners, whose loops run clockwise."""
-    x, y, z = (corners[k] - corners[0] for k in (4, 2, 1))
-    handedness: Array = np.sign(np.einsum("in,in->n", x, np.cross(y, z, axis=0)))
-    return handedness
+@compiled
+def _edges(box: Array, out: Array) -> None:
+    """(8, 3) -> (3, 3): the edge vectors along the box's x, y, z axes as rows."""
+    for axis in range(3):
+        for k in range(3):
+            out[axis, k] = box[4 >> axis, k] - box[0, k]
 
 
-def _clip(polygons: Array, inside: Array) -> Array:
-    """Clips convex polygons by a half-space.
-
-    Args:
-        polygons: (m, 3, n) vertices; repeated vertices are fine.
-        inside: (m, n) signed distance of each vertex, >= 0 on the side that is kept.
-
-    Returns:
-        (m + 1, 3, n): the part inside, padded by repeating vertices; all vertices equal where nothing is left.
-    """
-    m, n = inside.shape
-    keep = inside >= 0
-    count = keep.sum(axis=0)
-    entering = keep & ~np.roll(keep, 1, axis=0)
-    first = np.where(count == m, 0, entering.argmax(axis=0))
-    columns: _Indices = np.arange(n)
-    # Output j is vertex (first + j) while it is inside; then the exit point, then the entry point.
-    steps = np.minimum(np.arange(m + 1)[:, None], np.maximum(count - 1, 0))
-    clipped = polygons[(first + steps) % m, :, columns].transpose(0, 2, 1)
-    last = (first + count - 1) % m
-    partial = (count > 0) & (count < m)
-    exit_point = _crossing(polygons, inside, last, (last + 1) % m, columns)
-    entry_point = _crossing(polygons, inside, first, (first - 1) % m, columns)
-    slots = np.arange(m + 1)[:, None, None]
-    clipped = np.where(partial & (slots == count), exit_point, clipped)
-    return np.where(partial & (slots > count), entry_point, clipped)
+@compiled
+def _triple(a: Array, b: Array, c: Array) -> float:
+    """a . (b x c)"""
+    x, y, z = b[1] * c[2] - b[2] * c[1], b[2] * c[0] - b[0] * c[2], b[0] * c[1] - b[1] * c[0]
+    product: float = a[0] * x + a[1] * y + a[2] * z
+    return product
 
 
-def _crossing(polygons: Array, inside: Array, start: _Indices, end: _Indices, columns: _Indices) -> Array:
-    """(3, n): where the edge from vertex ``start`` (inside) to vertex ``end`` (outside) meets the boundary."""
-    s0, s1 = inside[start, columns], inside[end, columns]
-    gap = s0 - s1
-    t = np.divide(s0, gap, out=np.zeros_like(s0), where=gap > 0)
-    p0, p1 = polygons[start, :, columns], polygons[end, :, columns]
-    points: Array = (p0 + t[:, None] * (p1 - p0)).T
-    return points
+@compiled
+def _to_unit_cube(box: Array, cube: Array, out: Array, edges: Array) -> None:
+    """``box`` in the frame in which ``cube`` is the unit cube, by Cramer's rule."""
+    _edges(cube, edges)
+    whole = _triple(edges[0], edges[1], edges[2])
+    center, point = np.zeros(3), np.empty(3)
+    for corner in range(8):
+        for k in range(3):
+            center[k] += cube[corner, k] / 8
+    for corner in range(8):
+        for k in range(3):
+            point[k] = box[corner, k] - center[k]
+        out[corner, 0] = _triple(point, edges[1], edges[2]) / whole
+        out[corner, 1] = _triple(edges[0], point, edges[2]) / whole
+        out[corner, 2] = _triple(edges[0], edges[1], point) / whole
 
 
-def _triangles(polygons: Array) -> Array:
-    """(m, 3, n) -> (m - 2, n): signed areas, projected onto the yz plane, of the fan of triangles at vertex 0."""
-    edges = polygons[1:, 1:] - polygons[:1, 1:]
-    areas: Array = 0.5 * (edges[:-1, 0] * edges[1:, 1] - edges[:-1, 1] * edges[1:, 0])
-    return areas
+@compiled
+def _volume_in_unit_cube(corners: Array, polygon: Array, clipped: Array) -> float:
+    """The volume of a box (8, 3) inside [-½, ½]³."""
+    flux = 0.0
+    for face in range(6):
+        for vertex in range(4):
+            for k in range(3):
+                polygon[vertex, k] = corners[_FACES[face, vertex], k]
+        count = _clip(polygon, 4, 1, 1.0, -0.5, clipped)
+        count = _clip(clipped, count, 1, -1.0, -0.5, polygon)
+        count = _clip(polygon, count, 2, 1.0, -0.5, clipped)
+        count = _clip(clipped, count, 2, -1.0, -0.5, polygon)
+        flux -= 0.5 * _integral(polygon, count, 0.0, 1.0)
+        flux += _integral(clipped, _clip(polygon, count, 0, 1.0, -0.5, clipped), 1.0, 0.5)
+        flux -= _integral(clipped, _clip(polygon, count, 0, 1.0, 0.5, clipped), 1.0, -0.5)
+    _edges(corners, polygon)
+    mirrored = _triple(polygon[0], polygon[1], polygon[2]) < 0
+    return -flux if mirrored else flux  # mirrored corners' loops run clockwise
 
 
-def _projected_area(polygons: Array) -> Array:
-    area: Array = _triangles(polygons).sum(axis=0)
-    return area
+@compiled
+def _clip(polygon: Array, count: int, axis: int, sign: float, level: float, out: Array) -> int:
+    """Keeps of a convex polygon what has ``sign * coordinate >= level``; returns how many vertices are left."""
+    kept = 0
+    for i in range(count):
+        j = i + 1 if i + 1 < count else 0
+        here, there = sign * polygon[i, axis] - level, sign * polygon[j, axis] - level
+        if here >= 0:
+            for k in range(3):
+                out[kept, k] = polygon[i, k]
+            kept += 1
+        if (here >= 0) != (there >= 0):
+            t = here / (here - there)
+            for k in range(3):
+                out[kept, k] = polygon[i, k] + t * (polygon[j, k] - polygon[i, k])
+            kept += 1
+    return kept
 
 
-def _integral(polygons: Array, values: Array) -> Array:
-    """∬ f dy dz over each polygon, f linear with ``values`` (m, n) at its vertices."""
-    means = (values[:1] + values[1:-1] + values[2:]) / 3.0
-    integral: Array = (_triangles(polygons) * means).sum(axis=0)
-    return integral
+@compiled
+def _integral(polygon: Array, count: int, slope: float, constant: float) -> float:
+    """∬ slope * x + constant dy dz over a convex polygon, as a fan of triangles at its first vertex."""
+    total = 0.0
+    for i in range(1, count - 1):
+        y1, z1 = polygon[i, 1] - polygon[0, 1], polygon[i, 2] - polygon[0, 2]
+        y2, z2 = polygon[i + 1, 1] - polygon[0, 1], polygon[i + 1, 2] - polygon[0, 2]
+        mean_x = (polygon[0, 0] + polygon[i, 0] + polygon[i + 1, 0]) / 3
+        total += 0.5 * (y1 * z2 - z1 * y2) * (slope * mean_x + constant)
+    return total
+
+
+def pairwise_iou(corners: Array) -> NDArray[np.float64]:
+    """(n, 8, 3) boxes in one frame -> (n, n): the IoU of each with each, as ``iou_3d``."""
+    n = len(corners)
+    first, second = np.triu_indices(n, 1)
+    table = np.eye(n)
+    table[first, second] = table[second, first] = iou_3d(corners[first], corners[second])
+    return table

@@ -6,18 +6,31 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
+from index.confidence import Calibration
 from index.encoder import Encoder, open_encoder
+from index.fit import fit_box
 from index.picture import Image
-from index.schema import EncoderMismatchError, GeometryError, InvalidValueError, Neighbour, View
+from index.schema import (
+    Array,
+    Box,
+    EncoderMismatchError,
+    GeometryError,
+    InvalidValueError,
+    Neighbour,
+    NoPoseError,
+    View,
+)
 from index.search import FrameIndex, Rows, Vectors
 from index.store import IndexVersion, open_index
-from index.transfer import Fit, fit_box
+from index.transfer import transfer_box
 
 DEFAULT_K = 10
 MAX_K = 100
+Method = Literal["consensus", "paper"]
 
 
 @dataclass(frozen=True)
@@ -36,14 +49,26 @@ class Match:
 
 
 @dataclass(frozen=True, eq=False)
+class Answer:
+    """A box in the query's camera frame.
+
+    ``confidence`` and ``covariance`` are those of ``index.fit``; None for the paper's transfer, which has neither.
+    """
+
+    box: Box
+    confidence: float | None = None
+    covariance: Array | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class Prediction:
     """The answer for one view. ``fit`` is None where no box could be had; ``problem`` then says why, unless the
-    query simply carried no camera and plane."""
+    query simply carried no camera."""
 
     neighbours: tuple[Neighbour, ...]
     matches: tuple[Match, ...]
     category: str
-    fit: Fit | None = None
+    fit: Answer | None = None
     problem: GeometryError | None = None
 
 
@@ -80,14 +105,16 @@ class Predictor:
         exclude_object: str | None = None,
         *,
         crops: bool = False,
+        method: Method = "consensus",
     ) -> tuple[list[Prediction], Timing]:
         """Neighbours, matches and a box for each view of one picture.
 
         Args:
             image: (h, w, 3) uint8 RGB: the full picture, or with ``crops`` only what ``views[0].rect`` shows of it.
-            views: what to look at; a box is fitted where camera and plane are known.
+            views: what to look at; a box is fitted where the camera is known.
             k: how many neighbours, 1 to 100.
             category, exclude_object: as in ``FrameIndex.search``.
+            method: ``consensus`` is ``index.fit`` of all neighbours, ``paper`` ``index.transfer`` of the nearest.
         """
         if not 1 <= k <= MAX_K:
             raise InvalidValueError("k", k, f"from 1 to {MAX_K}")
@@ -99,7 +126,8 @@ class Predictor:
         similarities, rows = self.index.search(vectors, k, category, exclude_object)
         found = [self._gather(s, r) for s, r in zip(similarities, rows, strict=True)]
         searched = time.perf_counter()
-        predictions = [_with_fit(prediction, view) for prediction, view in zip(found, views, strict=True)]
+        calibration = self.index.calibration
+        predictions = [_with_fit(p, view, method, calibration) for p, view in zip(found, views, strict=True)]
         fitted = time.perf_counter()
         steps = (embedded - start, searched - embedded, fitted - searched)
         return predictions, Timing(*(1000 * seconds for seconds in steps))
@@ -128,15 +156,25 @@ def open_predictor(root: Path, device: str = "auto") -> Predictor:
     return Predictor(open_encoder(index.encoder_path, device), index)
 
 
-def _with_fit(prediction: Prediction, view: View) -> Prediction:
-    if view.camera is None or view.plane is None:
+def _with_fit(prediction: Prediction, view: View, method: Method, calibration: Calibration) -> Prediction:
+    if view.camera is None:
         return prediction
     try:
+        if method == "paper":
+            return replace(prediction, fit=Answer(_nearest_box(prediction.neighbours, view)))
         frames, similarities = ([getattr(n, name) for n in prediction.neighbours] for name in ("frame", "similarity"))
-        fit = fit_box(frames, view, similarities)
+        fit = fit_box(frames, view, similarities, calibration)
     except GeometryError as problem:
         return replace(prediction, problem=problem)
-    return replace(prediction, fit=fit)
+    return replace(prediction, fit=Answer(fit.box, fit.confidence, fit.covariance))
+
+
+def _nearest_box(neighbours: Sequence[Neighbour], view: View) -> Box:
+    """The paper's answer: the box of the nearest frame that has one."""
+    for neighbour in neighbours:
+        if neighbour.frame.box is not None:
+            return transfer_box(neighbour.frame, view)
+    raise NoPoseError("none of the neighbours has a box")
 
 
 def _matches(neighbours: Sequence[Neighbour], threshold: float | None) -> tuple[Match, ...]:

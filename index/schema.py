@@ -141,6 +141,19 @@ def _array(field: str, value: ArrayLike, shape: tuple[int, ...]) -> Array:
     return array
 
 
+def direction(field: str, value: ArrayLike) -> tuple[Array, float]:
+    """``value`` (3,) as a read-only unit vector, and how long it was."""
+    vector = _array(field, value, (3,))
+    length = float(np.linalg.norm(vector))
+    if length < 1e-9:
+        raise InvalidValueError(field, vector, "longer than zero")
+    if abs(length - 1.0) < 1e-12:  # a unit vector stays as it is, to the bit
+        return vector, 1.0
+    unit: Array = vector / length
+    unit.flags.writeable = False
+    return unit, length
+
+
 def checked_rect(
     value: Sequence[float], width: float = math.inf, height: float = math.inf, field: str = "rect"
 ) -> Rect:
@@ -231,19 +244,12 @@ class Plane:
     offset: float
 
     def __post_init__(self) -> None:
-        normal = _array("plane.normal", self.normal, (3,))
-        length = float(np.linalg.norm(normal))
-        if length < 1e-9:
-            raise InvalidValueError("plane.normal", normal, "longer than zero")
-        if abs(length - 1.0) < 1e-12:  # a unit normal stays as it is, to the bit
-            length = 1.0
+        normal, length = direction("plane.normal", self.normal)
         offset = _number("plane.offset", self.offset) / length
         if offset <= 0:
             raise InvalidValueError(
                 "plane.offset", offset, "positive: the normal must point to the side on which the camera is"
             )
-        normal = normal / length
-        normal.flags.writeable = False
         object.__setattr__(self, "normal", normal)
         object.__setattr__(self, "offset", offset)
 
@@ -284,6 +290,12 @@ class Plane:
 _SIGNS = np.array([[x, y, z] for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z in (-0.5, 0.5)])
 
 
+def box_corners(rotations: Array, centers: Array, sizes: Array) -> Array:
+    """(..., 3, 3), (..., 3) and (..., 3) -> (..., 8, 3): the corners of boxes, in the order of the conventions."""
+    corners: Array = (_SIGNS * sizes[..., None, :]) @ np.swapaxes(rotations, -1, -2) + centers[..., None, :]
+    return corners
+
+
 @dataclass(frozen=True, eq=False)
 class Box:
     """An oriented box in the camera's frame: rotation (3, 3), centre (3,) and full size (3,), metres. y is up."""
@@ -307,7 +319,7 @@ class Box:
     @cached_property
     def corners(self) -> Array:
         """(8, 3) in the camera's frame; corner index = 4*[x>0] + 2*[y>0] + [z>0]."""
-        return (_SIGNS * self.size) @ self.rotation.T + self.center
+        return box_corners(self.rotation, self.center, self.size)
 
     @classmethod
     def from_corners(cls, corners: ArrayLike) -> Box:
@@ -361,13 +373,21 @@ def clipped_rect(rect: Sequence[float], width: float, height: float) -> Rect:
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """An object as one picture shows it: its rectangle, and the camera and ground plane where they are known."""
+    """An object as one picture shows it: its rectangle, and the camera and ground plane where they are known.
+
+    ``up`` (3,) is the plane's normal, or, where no plane is known, the direction against gravity if that is.
+    """
 
     camera: Camera | None
     plane: Plane | None
     rect: Rect
+    up: Array | None = None
 
     def __post_init__(self) -> None:
+        if self.plane is not None:
+            object.__setattr__(self, "up", self.plane.normal)
+        elif self.up is not None:
+            object.__setattr__(self, "up", direction("up", self.up)[0])
         size = (self.camera.width, self.camera.height) if self.camera else (math.inf, math.inf)
         object.__setattr__(self, "rect", checked_rect(self.rect, *size))
 

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from index.confidence import SHIPPED, Calibration
 from index.schema import Frame, InvalidValueError
 from index.table import frame_from_row, table_from_frames
 
@@ -27,6 +28,7 @@ class FrameIndex:
 
     encoder_digest: str | None = None
     known_threshold: float | None = None
+    calibration: Calibration = SHIPPED
 
     def __init__(self, vectors: Vectors, table: pa.Table) -> None:
         if vectors.ndim != 2 or len(vectors) == 0 or len(vectors) != len(table):
@@ -69,6 +71,10 @@ class FrameIndex:
     def row_of(self, frame_id: str) -> int:
         """The row of a frame. Raises KeyError when it is not indexed."""
         return self._row_by_id[frame_id]
+
+    def object_of(self, row: int) -> str:
+        """The identity that the frame in ``row`` shows."""
+        return str(self._objects[row])
 
     def frame(self, row: int) -> Frame:
         """The frame in ``row``."""

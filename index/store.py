@@ -21,6 +21,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from index.confidence import Calibration
 from index.encoder import file_digest
 from index.schema import (
     ArtifactError,
@@ -55,6 +57,7 @@ class IndexVersion(FrameIndex):
         super().__init__(vectors, pq.read_table(path / "frames.parquet"))
         self.encoder_digest = self.manifest["encoder_digest"]
         self.known_threshold = self.manifest["known_threshold"]
+        self.calibration = Calibration.from_manifest(self.manifest.get("calibration"))
 
     @property
     def version(self) -> str:
@@ -130,6 +133,7 @@ def write_index(
     encoder_digest: str,
     known_threshold: float | None = None,
     keep: int = 5,
+    calibration: Calibration | None = None,
 ) -> str:
     """Writes a new version and makes it current.
 
@@ -140,6 +144,7 @@ def write_index(
         encoder: the encoder's artefact directory; it is copied.
         known_threshold: the similarity from which a match counts as a known object.
         keep: how many versions to keep, this one included.
+        calibration: of the boxes' confidence; None: the one that ships is used.
 
     Returns:
         The version's name.
@@ -155,7 +160,8 @@ def write_index(
         shutil.copytree(encoder, draft / "encoder")
         np.save(draft / "vectors.npy", np.ascontiguousarray(vectors, dtype=np.float32), allow_pickle=False)
         pq.write_table(_with_thumbnails(draft, table_from_frames(frames), thumbnails), draft / "frames.parquet")
-        manifest = _manifest(draft, vectors, frames, encoder_digest, known_threshold)
+        manifest = _manifest(draft, vectors, frames, encoder_digest)
+        manifest |= {"known_threshold": known_threshold, "calibration": calibration and asdict(calibration)}
         (draft / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
         IndexVersion(draft)
         _sync(draft)
@@ -178,9 +184,7 @@ def _with_thumbnails(draft: Path, table: pa.Table, thumbnails: Iterable[bytes]) 
     return table
 
 
-def _manifest(
-    draft: Path, vectors: Vectors, frames: Sequence[Frame], encoder_digest: str, known_threshold: float | None
-) -> dict[str, Any]:
+def _manifest(draft: Path, vectors: Vectors, frames: Sequence[Frame], encoder_digest: str) -> dict[str, Any]:
     files = sorted(p for p in draft.rglob("*") if p.is_file())
     return {
         "format": FORMAT,
@@ -191,7 +195,6 @@ def _manifest(
         "categories": sorted({frame.category for frame in frames}),
         "dimension": int(vectors.shape[1]),
         "encoder_digest": encoder_digest,
-        "known_threshold": known_threshold,
         "files": {str(p.relative_to(draft)): {"bytes": p.stat().st_size, "sha256": file_digest(p)} for p in files},
     }
 

@@ -1,23 +1,18 @@
-"""From neighbours to a box: an indexed frame's 3D box, carried into the query's camera.
+"""The paper's box transfer: an indexed frame's 3D box, carried into the query's camera.
 
-``transfer_box`` is the algorithm of "Self-supervised learning of motion-informed latents" (section 3.4); ``fit_box``
-applies it to all neighbours and takes the box on which they, weighted by similarity, agree most.
+The algorithm of "Self-supervised learning of motion-informed latents" (section 3.4), kept to be compared with
+``index.fit``, which is what the service answers by default.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 import numpy as np
 
-from index.iou import iou_3d
 from index.schema import (
     Array,
     Box,
     Camera,
     Frame,
-    GeometryError,
     InvalidValueError,
     NoPoseError,
     OutOfViewError,
@@ -27,72 +22,6 @@ from index.schema import (
 )
 
 _REPEATS = 3  # the paper's n
-_SIMILARITY_SCALE = 0.1  # of cosine similarity; docs/LOG.md has what other scales give
-_AGREEMENT = 0.5  # the IoU at which two boxes count as the same answer: the benchmark's own threshold
-
-
-@dataclass(frozen=True, eq=False)
-class Fit:
-    """A fitted box in the query's camera frame.
-
-    ``support`` are the positions of the references whose own transferred box overlaps ``box`` with 3D IoU > 0.5.
-    ``confidence`` in [0, 1] is their weight as a share of all references': an agreement, not a calibrated probability.
-    """
-
-    box: Box
-    confidence: float
-    support: tuple[int, ...]
-
-
-def fit_box(references: Sequence[Frame], query: View, similarities: Sequence[float] | None = None) -> Fit:
-    """Carries every reference into ``query`` and answers with the box that the others agree with most (the medoid).
-
-    Ties, and so a single reference or two of one weight, go to the nearest.
-
-    Args:
-        references: nearest first; those without a box, or whose transfer the geometry refuses, are passed over.
-        similarities: their cosine similarities to the query. One that is 0.1 less similar than the nearest weighs
-            1/e of it: where one view is clearly the nearest it decides alone, where many are alike the majority does.
-            None: all weigh the same.
-
-    Raises:
-        NoPoseError: the query has no camera or plane, or no reference has a box.
-        GeometryError: every transfer was refused; the error is the nearest reference's.
-    """
-    boxes = _transferred(references, query)
-    weights = _weights(similarities if similarities is not None else [1.0] * len(references))
-    corners = np.stack([box.corners for box in boxes.values()])
-    n = len(corners)
-    overlaps = iou_3d(np.repeat(corners, n, axis=0), np.tile(corners, (n, 1, 1))).reshape(n, n)
-    # Rounding keeps the choice from resting on the last bit where boxes tie.
-    medoid = int(np.round(overlaps @ weights[list(boxes)], 9).argmax())
-    support = tuple(p for p, iou in zip(boxes, overlaps[medoid], strict=True) if iou > _AGREEMENT)
-    return Fit(list(boxes.values())[medoid], min(1.0, float(weights[list(support)].sum())), support)
-
-
-def _weights(similarities: Sequence[float]) -> Array:
-    """(n,) positive, summing to 1."""
-    s = np.asarray(similarities, dtype=np.float64)
-    unscaled: Array = np.exp((s - s.max()) / _SIMILARITY_SCALE)
-    weights: Array = unscaled / unscaled.sum()
-    return weights
-
-
-def _transferred(references: Sequence[Frame], query: View) -> dict[int, Box]:
-    """The transferred box of every reference that fits, by position; never empty."""
-    query.posed()
-    boxes: dict[int, Box] = {}
-    refusals: list[GeometryError] = []
-    for position, reference in enumerate(references):
-        if reference.box is None:
-            continue
-        try:
-            boxes[position] = transfer_box(reference, query)
-        except GeometryError as error:
-            refusals.append(error)
-    if not boxes:
-        raise refusals[0] if refusals else NoPoseError("none of the neighbours has a box")
-    return boxes
 
 
 def transfer_box(reference: Frame, query: View) -> Box:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from scipy.spatial.transform import Rotation
 
 from index.predict import Match, Prediction
-from index.schema import Box, Camera, Neighbour, View
+from index.schema import Array, Box, Camera, Neighbour, View
 from service.engine import Result, Spent
 from service.live import Failure, Snapshot
 from service.problems import Problem, problem_from_error
@@ -58,6 +59,17 @@ class BoxAnswer(BaseModel):
     )
 
 
+Matrix = tuple[Vector, Vector, Vector]
+
+
+class UncertaintyAnswer(BaseModel):
+    """How far the box may be off, as far as the neighbors disagree: not counting that all of them may be wrong."""
+
+    center: Matrix = Field(description="Covariance of `center`, metres squared, in the camera's frame.")
+    yaw_deg: float = Field(description="Standard deviation of the turn about the box's y, degrees.")
+    log_size: Matrix = Field(description="Covariance of the natural logarithms of `size`: 0.01 is about 10 %, squared.")
+
+
 class ObjectAnswer(BaseModel):
     """The answer for one rect."""
 
@@ -65,9 +77,10 @@ class ObjectAnswer(BaseModel):
     category: str = Field(description="That of the nearest neighbor.")
     box: BoxAnswer | None = Field(description="Null where there is none; `problem` says why.")
     confidence: float | None = Field(
-        description="0 to 1: the share of the neighbors, by similarity, whose own box agrees with `box` (IoU > 0.5). "
-        "Not a calibrated probability."
+        description="The probability, 0 to 1, that the 3D IoU of `box` with the true one is above 0.5, as frames of "
+        "the index that were looked up without their object tell it. Null with `fit=paper`."
     )
+    uncertainty: UncertaintyAnswer | None = Field(description="Null with `fit=paper`.")
     problem: Problem | None = Field(description="Why there is no box.")
     neighbors: list[NeighborAnswer] = Field(description="The most similar first.")
     matches: list[MatchAnswer] = Field(description="The most similar first.")
@@ -122,11 +135,17 @@ _REST = {
     "warnings": [],
     "timing_ms": {"decode": 1.1, "embed": 11.2, "search": 0.4, "fit": 1.9, "total": 15.0},
 }
+_UNCERTAINTY = {
+    "center": [[2e-05, 0.0, 0.0], [0.0, 4e-05, 3e-05], [0.0, 3e-05, 1e-04]],
+    "yaw_deg": 7.5,
+    "log_size": [[0.02, 0.005, 0.0], [0.005, 0.01, 0.005], [0.0, 0.005, 0.02]],
+}
 _OBJECT = {
     "rect": [215.0, 442.0, 289.0, 550.0],
     "category": "cup",
     "box": _BOX,
-    "confidence": 0.8,
+    "confidence": 0.87,
+    "uncertainty": _UNCERTAINTY,
     "problem": None,
     "neighbors": [_NEIGHBOR],
     "matches": [_MATCH],
@@ -217,8 +236,17 @@ def _object(view: View, prediction: Prediction, image_url: ImageUrl) -> ObjectAn
         category=prediction.category,
         box=_box(fit.box, view.camera) if fit else None,
         confidence=fit.confidence if fit else None,
+        uncertainty=_uncertainty(fit.covariance) if fit and fit.covariance is not None else None,
         problem=problem_from_error(problem) if problem else None,
         **_found(prediction, image_url),
+    )
+
+
+def _uncertainty(covariance: Array) -> UncertaintyAnswer:
+    return UncertaintyAnswer(
+        center=covariance[:3, :3].tolist(),
+        yaw_deg=math.degrees(math.sqrt(covariance[3, 3])),
+        log_size=covariance[4:, 4:].tolist(),
     )
 
 

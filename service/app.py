@@ -101,8 +101,8 @@ async def pose(form: Annotated[PoseForm, Form(media_type=MEDIA_TYPE)], service: 
     """Where and how the object in each rect stands.
 
     Where one rect of several has no box, its `box` is null and its `problem` says why. Where there is only one rect,
-    and its viewing ray misses the plane or its box would be behind the camera, the request is refused with a problem
-    of `plane`. Neighbors without a pose are no reason to refuse: `box` is null, `neighbors` and `matches` are there.
+    and nothing that stands on the plane could be seen there, the request is refused with a problem of `plane`.
+    Neighbors without a pose are no reason to refuse: `box` is null, `neighbors` and `matches` are there.
     """
     query = form.query(await form.image.read())
     return await service.workers.run(lambda: pose_answer(service.engine.pose(query), link))

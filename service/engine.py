@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from index.predict import DEFAULT_K, Prediction, Timing
-from index.schema import Camera, InvalidValueError, NoPoseError, Plane, Rect, View, checked_rect
+from index.predict import DEFAULT_K, Method, Prediction, Timing
+from index.schema import Array, Camera, InvalidValueError, NoPoseError, Plane, Rect, View, checked_rect
 from service.decode import Picture, decode
 from service.live import LiveIndex, Snapshot
 
@@ -65,7 +65,9 @@ class PoseQuery(NeighboursQuery):
     """Where and how do the things in ``rects`` stand? ``data`` shows the full picture, or one rect's crop of it."""
 
     intrinsics: Intrinsics
-    plane: Plane
+    plane: Plane | None
+    up: Array | None = None
+    method: Method = "consensus"
     image_is: Literal["frame", "crop"] = "frame"
     warnings: tuple[str, ...] = ()
 
@@ -121,11 +123,14 @@ class Engine:
         picture = decode(query.data, self._max_pixels)
         decoded = time.perf_counter() - start
         camera = query.camera(picture)
-        views = [View(camera, query.plane, rect) for rect in _checked(query.rects, camera.width, camera.height)]
+        rects = _checked(query.rects, camera.width, camera.height)
+        views = [View(camera, query.plane, rect, query.up) for rect in rects]
         crops = query.image_is == "crop"
         if crops:
             _check_is_crop(picture, views)
-        predictions, timing = snapshot.predictor.predict(picture.pixels, views, query.k, query.category, crops=crops)
+        predictions, timing = snapshot.predictor.predict(
+            picture.pixels, views, query.k, query.category, crops=crops, method=query.method
+        )
         _raise_if_alone(predictions)
         warnings = (*picture.warnings, *query.warnings, *_doubts(camera))
         return Result(views, predictions, snapshot.index.version, warnings, _spent(query, decoded, timing))

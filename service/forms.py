@@ -9,8 +9,8 @@ from fastapi import Request, UploadFile
 from pydantic import BaseModel, ConfigDict, Field, Json
 from starlette.exceptions import HTTPException
 
-from index.predict import DEFAULT_K, MAX_K
-from index.schema import InvalidValueError, Plane
+from index.predict import DEFAULT_K, MAX_K, Method
+from index.schema import InvalidValueError, Plane, direction
 from service.engine import Intrinsics, NeighboursQuery, PoseQuery
 
 MAX_RECTS = 32
@@ -37,6 +37,8 @@ RectText = Annotated[
     Json[tuple[Number, Number, Number, Number]],
     Field(examples=["[215, 442, 289, 550]"]),
 ]
+
+UpText = Annotated[Json[tuple[Number, Number, Number]], Field(examples=["[0.0, -0.8, -0.6]"])]
 
 
 class CameraField(BaseModel):
@@ -78,13 +80,21 @@ class PoseForm(BaseModel):
         ),
     ]
     plane: Annotated[
-        Json[PlaneField],
+        Json[PlaneField] | None,
         Field(
             description="JSON: the plane that the object stands on, in the camera's frame (OpenCV: x right, y down, "
-            "z forward), metres.",
+            "z forward), metres. Without it the distance is told from how large such objects are, with a warning.",
             examples=['{"normal": [0.0, -0.8, -0.6], "point": [0.0, 0.28, 0.62]}'],
         ),
-    ]
+    ] = None
+    up: Annotated[
+        list[UpText],
+        Field(
+            max_length=1,
+            description="JSON [x, y, z]: the direction against gravity in the camera's frame, of any length, where no "
+            "plane is known. Without both the tilt is that of the neighbors, with a warning.",
+        ),
+    ] = []
     rect: Annotated[
         list[RectText],
         Field(
@@ -99,14 +109,27 @@ class PoseForm(BaseModel):
     ] = "frame"
     k: K = DEFAULT_K
     category: Category = None
+    fit: Annotated[
+        Method,
+        Field(
+            description="`consensus`: the box that the k neighbors and the picture make most probable. `paper`: the "
+            "nearest neighbor's box, carried as the paper does it; it needs a plane and has no confidence."
+        ),
+    ] = "consensus"
 
     def query(self, data: bytes) -> PoseQuery:
         """The query, with the image's bytes."""
-        plane, warnings = _plane(self.plane)
+        if self.up and self.plane is not None:
+            raise InvalidValueError("up", self.up[0], "left out where plane is given: its normal says it")
+        if self.plane is None and self.fit == "paper":
+            raise InvalidValueError("fit", self.fit, "consensus where no plane is given")
+        plane, warnings = _plane(self.plane) if self.plane else (None, _GUESSED[bool(self.up)])
         return PoseQuery(
             data=data,
             intrinsics=Intrinsics(**self.camera.model_dump()),
             plane=plane,
+            up=direction("up", self.up[0])[0] if self.up else None,
+            method=self.fit,
             rects=tuple(self.rect),
             image_is=self.image_is,
             k=self.k,
@@ -148,6 +171,12 @@ async def require_multipart(request: Request) -> None:
     for name in set(form) - {"rect"}:
         if (times := len(form.getlist(name))) > 1:
             raise InvalidValueError(name, f"{times} fields", "given once")
+
+
+_GUESSED = {
+    True: ("plane: not given; the distance is told from the size of the neighbors' objects",),
+    False: ("plane, up: not given; distance and tilt are told from the neighbors' objects and pictures",),
+}
 
 
 def _plane(field: PlaneField) -> tuple[Plane, tuple[str, ...]]:

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.spatial.transform import Rotation
 
-from index.iou import iou_3d
+from index.iou import iou_3d, pairwise_iou
 from index.schema import Box, InvalidValueError
+from tests import numpy_iou
 from tests.scenes import DATA
 
 ORACLE = dict(np.load(DATA / "iou.npz"))
@@ -27,6 +28,21 @@ def test_agrees_with_rational_arithmetic(kind):
     error = np.abs(iou_3d(ORACLE["corners_a"][rows], ORACLE["corners_b"][rows]) - ORACLE["iou"][rows])
     # Keypoints rounded to float32 are not exactly a box, so the two answers are of slightly different shapes.
     assert error.max() < (5e-7 if kind == "float32_keypoints" else 1e-9)
+
+
+def test_the_compiled_kernel_agrees_with_the_one_in_numpy():
+    a, b = ORACLE["corners_a"], ORACLE["corners_b"]
+    assert np.abs(iou_3d(a, b) - numpy_iou.iou_3d(a, b)).max() < 1e-7  # float32 keypoints are not exactly boxes
+    rng = np.random.default_rng(1)
+    boxes = [
+        Box(Rotation.random(rng=rng).as_matrix(), rng.normal(0, 0.3, 3), rng.uniform(0.2, 2, 3)).corners
+        for _ in range(60)
+    ]
+    table = pairwise_iou(np.array(boxes))
+    i, j = np.triu_indices(60)
+    slow = numpy_iou.iou_3d(np.array(boxes)[i], np.array(boxes)[j])
+    assert np.abs(table[i, j] - slow).max() < 1e-12
+    assert np.array_equal(table, table.T)
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ import pytest
 from starlette.testclient import TestClient
 
 from benchmarks.pose_latency import video_requests
+from index.fit import fit_box
 from index.iou import iou_3d
 from index.predict import DEFAULT_K
-from index.transfer import fit_box
 from service.app import create_app
 from service.settings import Settings
 from tests.real_captures import SHARED, coil, temple_ring

@@ -9,6 +9,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from index.predict import DEFAULT_K, open_predictor
+from index.transfer import transfer_box
 from service.app import create_app
 from service.decode import decode
 from service.settings import Settings
@@ -37,7 +38,10 @@ def test_http_answers_as_the_predictor_does(client, small_run, frames):
         assert [n["frame"] for n in found["neighbors"]] == [n.frame.id for n in expected.neighbours]
         assert [m["score"] for m in found["matches"]] == [m.score for m in expected.matches]
         assert np.allclose(found["box"]["corners"], expected.fit.box.corners, atol=1e-6)
-        assert found["confidence"] == expected.fit.confidence
+        assert found["confidence"] == pytest.approx(expected.fit.confidence, abs=1e-3)
+        assert np.trace(found["uncertainty"]["center"]) == pytest.approx(
+            np.trace(expected.fit.covariance[:3, :3]), rel=0.01
+        )
 
 
 def test_every_neighbor_has_its_picture_and_its_own_neighbors(client, frames):
@@ -60,3 +64,24 @@ def test_a_rect_at_the_edge_does_not_spoil_the_others(client, frames):
     answer = posted(client, frames.frame(0), frames.jpeg(0), rect=rects)
     assert answer.status_code == 200, answer.text
     assert [found["box"] is None for found in answer.json()["objects"]] == [True, False]
+
+
+def test_without_a_plane_there_is_a_box_and_a_warning(client, frames):
+    query = frames.frame(0)
+    posed = posted(client, query, frames.jpeg(0)).json()
+    for fields, word in (({"plane": None, "up": json.dumps(query.view.up.tolist())}, "plane"), ({"plane": None}, "up")):
+        answer = posted(client, query, frames.jpeg(0), **fields).json()
+        assert word in answer["warnings"][0]
+        (found,) = answer["objects"]
+        (known,) = posed["objects"]
+        assert found["box"]["center"][2] > 0
+        assert found["uncertainty"]["center"][2][2] > known["uncertainty"]["center"][2][2]
+
+
+def test_the_papers_fit_is_the_nearest_frames_transfer(client, small_run, frames):
+    predictor = open_predictor(small_run.index, "openvino")
+    answer = posted(client, frames.frame(0), frames.jpeg(0), fit="paper").json()["objects"][0]
+    (expected,), _ = predictor.predict(decode(frames.jpeg(0), 10**7).pixels, [frames.frame(0).view], method="paper")
+    box = transfer_box(expected.neighbours[0].frame, frames.frame(0).view)
+    assert np.allclose(answer["box"]["corners"], box.corners, atol=1e-6)
+    assert (answer["confidence"], answer["uncertainty"]) == (None, None)

@@ -69,7 +69,10 @@ FIELDS = {
     "width of another picture": ({"camera": camera(width=640, height=480)}, "camera", "640 x 480", "480 x 640"),
     "width not whole": ({"camera": camera(width=480.5)}, "camera.width", 480.5, "integer"),
     "camera with a typo": ({"camera": camera(focal=3)}, "camera.focal", 3, "no such field"),
-    "plane missing": ({"plane": None}, "plane", None, "given"),
+    "plane missing for the paper's fit": ({"plane": None, "fit": "paper"}, "fit", "paper", "consensus"),
+    "fit unknown": ({"fit": "best"}, "fit", "best", "consensus"),
+    "up beside a plane": ({"up": "[0, -1, 0]"}, "up", [0, -1, 0], "left out"),
+    "up zero": ({"plane": None, "up": "[0, 0, 0]"}, "up", [0, 0, 0], "longer than zero"),
     "normal zero": ({"plane": plane(normal=[0, 0, 0])}, "plane.normal", [0, 0, 0], "longer than zero"),
     "normal too short": ({"plane": plane(normal=[0, 1])}, "plane.normal[2]", None, "given"),
     "normal NaN": ({"plane": plane(normal=[0, float("nan"), 0])}, "plane.normal[1]", "nan", "finite"),
@@ -108,7 +111,7 @@ def test_a_field_that_is_wrong_is_named_with_its_value_and_bound(client, changes
 
 def test_all_that_is_missing_is_told_at_once(client):
     detail = problem_of(client.post("/pose", files={"image": ("a.jpg", JPEG)}))["detail"]
-    assert all(name in detail for name in ("camera", "plane", "rect"))
+    assert all(name in detail for name in ("camera", "rect"))
 
 
 def bytes_of(image: Image.Image, format: str, **options) -> bytes:

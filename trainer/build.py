@@ -15,6 +15,7 @@ from index.picture import encode_jpeg
 from index.schema import InvalidValueError
 from index.search import FrameIndex
 from index.store import write_index
+from trainer.calibrate import box_calibration, known_threshold
 from trainer.frames import Frames
 from trainer.inference import embed_frames
 
@@ -52,27 +53,11 @@ def build(frames: Path, encoder: Path, out: Path, config: BuildConfig | None = N
     vectors = embed_frames(runtime, chosen)
     items = [chosen.frame(row) for row in range(len(chosen))]
     thumbnails = (_thumbnail(chosen.image(row), config.thumbnail_side) for row in range(len(chosen)))
-    threshold = known_threshold(FrameIndex.from_frames(vectors, items), chosen.object_id, config.false_accepts)
-    name = write_index(out, vectors, items, thumbnails, encoder, runtime.digest, threshold, config.keep)
+    index = FrameIndex.from_frames(vectors, items)
+    threshold, calibration = known_threshold(index, config.false_accepts), box_calibration(index, items)
+    name = write_index(out, vectors, items, thumbnails, encoder, runtime.digest, threshold, config.keep, calibration)
     logger.info("index version %s: %d frames", name, len(items))
     return out / "versions" / name
-
-
-def known_threshold(
-    index: FrameIndex, object_ids: NDArray[np.str_], false_accepts: float, samples: int = 2000
-) -> float | None:
-    """The similarity that a frame reaches to some *other* object in only ``false_accepts`` of the cases.
-
-    None when there is only one object. Measured on the indexed frames themselves: each is taken as a stranger by
-    leaving its object out of the search.
-    """
-    if len(index.objects) < 2:
-        return None
-    rows = np.random.default_rng(0).permutation(len(index))[:samples]
-    best = [
-        index.search(index.vectors[[row]], 1, exclude_object=str(object_ids[row]))[0][0, 0] for row in np.sort(rows)
-    ]
-    return float(np.quantile(best, 1 - false_accepts))
 
 
 def _thumbnail(image: NDArray[np.uint8], side: int) -> bytes:

@@ -50,7 +50,7 @@ def write_sample(frames: Path, index: Path, out: Path) -> Path:
 
 
 def _confidence(prediction: Prediction) -> float:
-    return prediction.fit.confidence if prediction.fit else 0.0
+    return (prediction.fit.confidence or 0.0) if prediction.fit else 0.0
 
 
 def post_sample(sample: Path, url: str, wait_s: float = 60.0) -> dict[str, Any]:

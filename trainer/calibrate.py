@@ -1,0 +1,61 @@
+"""What an index's answers are worth, told from its own frames: each is looked up as if its object were not indexed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from index.confidence import Calibration, calibrate
+from index.fit import fit_box
+from index.iou import iou_3d
+from index.predict import DEFAULT_K
+from index.schema import Frame, GeometryError
+from index.search import FrameIndex
+
+_HIT = 0.5  # the IoU above which a box is good
+
+
+def known_threshold(index: FrameIndex, false_accepts: float, samples: int = 2000) -> float | None:
+    """The similarity that a frame reaches to some *other* object in only ``false_accepts`` of the cases.
+
+    None when there is only one object.
+    """
+    if len(index.objects) < 2:
+        return None
+    best = [
+        index.search(index.vectors[[row]], 1, exclude_object=index.object_of(row))[0][0, 0]
+        for row in _sampled(np.arange(len(index)), samples)
+    ]
+    return float(np.quantile(best, 1 - false_accepts))
+
+
+def box_calibration(index: FrameIndex, frames: Sequence[Frame], samples: int = 1000) -> Calibration | None:
+    """What the signs of ``index.confidence`` mean in this index; None where it holds too little to tell.
+
+    Args:
+        frames: the index's, in its order.
+    """
+    if len(index.objects) < 2:
+        return None
+    signs, hits = [], []
+    posed = np.flatnonzero([frame.box is not None for frame in frames])
+    for row in tqdm(_sampled(posed, samples), desc="calibrate", unit="frame"):
+        found, rows = index.search(index.vectors[[row]], DEFAULT_K, exclude_object=frames[row].object_id)
+        there = rows[0] >= 0
+        neighbours = [frames[i] for i in rows[0][there]]
+        try:
+            fit = fit_box(neighbours, frames[row].view, found[0][there].tolist())
+        except GeometryError:
+            continue
+        truth = frames[row].box
+        assert truth is not None
+        signs.append(fit.signs)
+        hits.append(bool(iou_3d(fit.box.corners[None], truth.corners[None])[0] > _HIT))
+    return calibrate(np.array(signs), np.array(hits, dtype=bool))
+
+
+def _sampled(rows: NDArray[np.intp], most: int) -> NDArray[np.intp]:
+    return np.sort(np.random.default_rng(0).permutation(rows)[:most])
