@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from index.fit import Fit, fit_box
+from index.fit import Fit, Sighting, fit_box, fit_sightings
 from index.iou import iou_3d
 from index.predict import DEFAULT_K, Predictor, open_predictor
 from index.schema import Box, Camera, Frame, GeometryError, Plane, View, clipped_rect
@@ -215,6 +215,39 @@ def demo_figures(runs: Sequence[Demo]) -> dict[str, Any]:
     return result
 
 
+def fused(runs: Sequence[Demo]) -> dict[str, list[float]]:
+    """[IoU > 0.5, IoU > 0.7] of one box from several frames of a test video, evenly spread, with known camera poses."""
+    result = {}
+    for number in (1, 2, 4):
+        overlaps = []
+        for run in runs:
+            for name in np.unique(run.queries.sequence):
+                cases = [run.cases[i] for i in np.flatnonzero(run.queries.sequence == name)]
+                for start in range(0, len(cases), 4):
+                    steps = start + np.arange(number) * len(cases) // number
+                    overlaps.append(_fused_overlap([cases[i % len(cases)] for i in steps]))
+        values = np.array(overlaps)
+        result[f"{number} views"] = [round(float((values > bound).mean()), 3) for bound in (0.5, 0.7)]
+    return result
+
+
+def _fused_overlap(cases: Sequence[Case]) -> float:
+    """The world is the truth's own box, so that its pose in a camera is the camera's."""
+    sightings = []
+    for case in cases:
+        box, pose = case.truth.box, np.eye(4)
+        assert box is not None
+        pose[:3, :3], pose[:3, 3] = box.rotation, box.center
+        sightings.append(Sighting(case.truth.view, case.references, case.similarities, pose))
+    try:
+        fit = fit_sightings(sightings)
+    except GeometryError:
+        return 0.0
+    assert cases[0].truth.box is not None
+    truth = Box(np.eye(3), np.zeros(3), cases[0].truth.box.size)
+    return float(iou_3d(fit.box.corners[None], truth.corners[None])[0])
+
+
 def confidences(runs: Sequence[Demo]) -> tuple[Values, NDArray[np.bool_], Values]:
     """Of every test frame: what was told, whether the box is good, and how its doubt compares (see ``_coverage``)."""
     told, good, off = [], [], []
@@ -292,7 +325,7 @@ def draw(told: Values, good: NDArray[np.bool_], figures: dict[str, Any], out: Pa
     reliability.plot([told[p].mean() for p in parts], [good[p].mean() for p in parts], "o-")
     reliability.set(title="confidence told, and share that is right", xlabel="confidence", ylabel="IoU > 0.5")
     coverage.plot(np.arange(1, len(told) + 1) / len(told), risk(told, good))
-    coverage.set(title="share of bad boxes among the most confident", xlabel="share answered", ylim=(0, None))
+    coverage.set(title="bad boxes among the most confident", xlabel="share answered", ylim=(0, None))
     for axes in (gain, reliability, coverage):
         axes.grid(alpha=0.3)
     figure.savefig(out, dpi=100)
@@ -312,6 +345,7 @@ def main() -> None:
     if options.run:
         runs = [demo(run) for run in options.run]
         result["demo"] = demo_figures(runs)
+        result["several views of one object"] = fused(runs)
         told, good, off = confidences(runs)
         within = np.abs(off)
         result["confidence"] = {

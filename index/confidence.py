@@ -91,4 +91,4 @@ def _drawn(box: Box, covariance: Array) -> Array:
 
 
 # From the demo's captures with seed 100, which no table is made of (docs/LOG.md).
-SHIPPED = Calibration((-3.147, 2.648, 4.837, 0.498), 0)
+SHIPPED = Calibration((-3.522, 2.043, 5.907, 0.377), 0)

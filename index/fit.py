@@ -39,7 +39,7 @@ _YAW = math.radians(12.0)  # between a neighbour's and the truth
 _SCALE, _PROPORTION = 0.3, 0.15  # of log sizes: common to all three, and of each by itself
 _SIZE = np.full((3, 3), _SCALE**2) + np.eye(3) * _PROPORTION**2
 
-_SIMILARITY = 0.2  # a neighbour that is less similar than the nearest by this weighs 1/e of it
+_SIMILARITY = 0.07  # a neighbour that is less similar than the nearest by this weighs 1/e of it
 _EVIDENCE = 0.2  # how much a neighbour's cost counts: 1 would be right if all deviations were normal and independent
 _AGREEMENT = 0.5  # the IoU at which two boxes count as the same answer: the benchmark's own threshold
 _STANDARD = 2.0  # neighbours that the deviations above are worth against what the neighbours' own spread says
@@ -130,7 +130,8 @@ def fit_sightings(sightings: Sequence[Sighting], calibration: Calibration = SHIP
     _refuse(last, sights, ground)
     before = np.cumsum([0, *(len(sighting.references) for sighting in sightings)])
     positions = [int(first) + p for first, w in zip(before, witnesses, strict=False) for p in w.positions]
-    return _fit(last, pool, solutions, votes, positions, calibration)
+    covariance = _covariance(last, pool, sights)
+    return _fit(last, pool, covariance, solutions, votes, positions, calibration)
 
 
 def _refuse(last: Solutions, sights: Sights, ground: Ground) -> None:
@@ -186,7 +187,7 @@ def _margins(references: Sequence[Frame]) -> Array:
     lengths = np.tile(rects[:, 2:] - rects[:, :2], 2)
     cut = (rects <= 1) | (rects >= np.concatenate([k[:, 4:6, 0]] * 2, axis=1) - 1)
     margins = np.where(cut, 0.0, (seen - rects) / lengths)
-    return np.clip(np.median(margins, axis=0), -_MARGIN, _MARGIN)
+    return np.asarray(np.clip(np.median(margins, axis=0), -_MARGIN, _MARGIN))
 
 
 def _priors(references: Sequence[Frame], sighting: Sighting) -> Prior:
@@ -332,6 +333,7 @@ def _precision(covariance: Array) -> Array:
 def _fit(
     last: Solutions,
     pool: _Pool,
+    state_covariance: Array,
     solutions: Solutions,
     votes: Array,
     positions: Sequence[int],
@@ -344,20 +346,21 @@ def _fit(
     state = last.states[0]
     box = Box(last.rotations[0] @ _QUARTERS[pool.front], state[CENTER], np.exp(state[LOG_SIZE])[sides])
     order = [0, 1, 2, YAW, *(4 + side for side in sides)]
-    covariance = _covariance(last, pool)[np.ix_(order, order)]
+    covariance = state_covariance[np.ix_(order, order)]
     signs = signs_of(box, covariance, min(1.0, float(votes[agreeing].sum())))
     support = tuple(sorted(positions[i] for i in agreeing))
     return Fit(box, calibration.probability(signs), support, covariance, signs)
 
 
-def _covariance(last: Solutions, pool: _Pool) -> Array:
+def _covariance(last: Solutions, pool: _Pool, sights: Sights) -> Array:
     """Of the state, with the references' spread in place of the deviations that were solved with."""
     information = last.information[0].copy()
     precision = pool.prior.size_precision[0]
     information[YAW, YAW] -= pool.prior.yaw_precision[0] ** 2
     information[LOG_SIZE, LOG_SIZE] -= precision.T @ precision
     information[YAW:, YAW:] += pool.spread
-    distance = float(np.linalg.norm(last.states[0, CENTER]))
+    rotation, translation = sights.camera_from_world[0, :, :3], sights.camera_from_world[0, :, 3]
+    distance = float(np.linalg.norm(rotation @ last.states[0, CENTER] + translation))
     information[CENTER, CENTER] += np.eye(3) / (_ANYWHERE * distance) ** 2
     scale = 1 / np.sqrt(np.diag(information))  # metres and radians differ by orders of magnitude
     inverse = np.linalg.inv(information * np.outer(scale, scale)) * np.outer(scale, scale)

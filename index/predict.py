@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ import numpy as np
 
 from index.confidence import Calibration
 from index.encoder import Encoder, open_encoder
-from index.fit import fit_box
+from index.fit import Fit, Sighting, fit_box, fit_sightings
 from index.picture import Image
 from index.schema import (
     Array,
@@ -96,6 +97,15 @@ class Predictor:
             )
         self.encoder, self.index = encoder, index
 
+    def warm_up(self) -> None:
+        """Fits one box, so that no query waits for the compiler (seconds, in a process's life or in its cache's)."""
+        for row in range(len(self.index)):
+            frame = self.index.frame(row)
+            if frame.box is not None:
+                with contextlib.suppress(GeometryError):
+                    fit_box([frame], frame.view)
+                return
+
     def predict(
         self,
         image: Image,
@@ -132,6 +142,43 @@ class Predictor:
         steps = (embedded - start, searched - embedded, fitted - searched)
         return predictions, Timing(*(1000 * seconds for seconds in steps))
 
+    def predict_views(
+        self,
+        images: Sequence[Image],
+        views: Sequence[View],
+        cameras_from_world: Sequence[Array],
+        k: int = DEFAULT_K,
+        category: str | None = None,
+    ) -> tuple[list[Prediction], Timing]:
+        """One object that has not moved, in several pictures: neighbours for each, and one box for all.
+
+        Args:
+            images: (h, w, 3) uint8 RGB each, the full pictures.
+            views: what of each to look at; the first plane that is known counts.
+            cameras_from_world: (4, 4) each.
+
+        Returns:
+            A prediction a picture, with the same box in each camera's frame. What ``fit_sightings`` refuses it raises.
+        """
+        parts = [
+            self.predict(image, [View(None, None, view.rect)], k, category)
+            for image, view in zip(images, views, strict=True)
+        ]
+        start = time.perf_counter()
+        found = [predictions[0] for predictions, _ in parts]
+        sightings = [
+            Sighting(view, [n.frame for n in p.neighbours], [n.similarity for n in p.neighbours], camera_from_world)
+            for view, p, camera_from_world in zip(views, found, cameras_from_world, strict=True)
+        ]
+        fit = fit_sightings(sightings, self.index.calibration)
+        predictions = [
+            replace(prediction, fit=_seen_from(fit, camera_from_world))
+            for prediction, camera_from_world in zip(found, cameras_from_world, strict=True)
+        ]
+        fitted = 1000 * (time.perf_counter() - start)
+        embedded, searched = (sum(getattr(t, name) for _, t in parts) for name in ("embed_ms", "search_ms"))
+        return predictions, Timing(embedded, searched, fitted)
+
     def neighbours_of(self, row: int, k: int = DEFAULT_K, category: str | None = None) -> Prediction:
         """The neighbours of an indexed frame, itself left out."""
         if not 1 <= k <= MAX_K:
@@ -167,6 +214,15 @@ def _with_fit(prediction: Prediction, view: View, method: Method, calibration: C
     except GeometryError as problem:
         return replace(prediction, problem=problem)
     return replace(prediction, fit=Answer(fit.box, fit.confidence, fit.covariance))
+
+
+def _seen_from(fit: Fit, camera_from_world: Array) -> Answer:
+    """A fit in the world, in a camera's frame."""
+    rotation, translation = camera_from_world[:3, :3], camera_from_world[:3, 3]
+    box = Box(rotation @ fit.box.rotation, rotation @ fit.box.center + translation, fit.box.size)
+    turn = np.eye(7)
+    turn[:3, :3] = rotation
+    return Answer(box, fit.confidence, turn @ fit.covariance @ turn.T)
 
 
 def _nearest_box(neighbours: Sequence[Neighbour], view: View) -> Box:

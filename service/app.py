@@ -27,7 +27,16 @@ from service.answers import (
     ready_answer,
 )
 from service.engine import Engine
-from service.forms import MEDIA_TYPE, Category, K, NeighborsForm, PoseForm, require_multipart
+from service.forms import (
+    MEDIA_TYPE,
+    Category,
+    K,
+    NeighborsForm,
+    PoseForm,
+    ViewsForm,
+    require_multipart,
+    require_multipart_of_views,
+)
 from service.live import LiveIndex
 from service.middleware import BodyLimit, RequestLog
 from service.settings import Settings
@@ -106,6 +115,21 @@ async def pose(form: Annotated[PoseForm, Form(media_type=MEDIA_TYPE)], service: 
     """
     query = form.query(await form.image.read())
     return await service.workers.run(lambda: pose_answer(service.engine.pose(query), link))
+
+
+@router.post(
+    "/pose/views", tags=["queries"], responses=_UPLOAD_REFUSALS, dependencies=[Depends(require_multipart_of_views)]
+)
+async def pose_of_views(
+    form: Annotated[ViewsForm, Form(media_type=MEDIA_TYPE)], service: Running, link: Link
+) -> PoseAnswer:
+    """Where and how one object stands that several pictures show: one box that fits them all.
+
+    The object has not moved between the pictures, and the camera's poses are known. `objects` has one entry for each
+    image: its neighbors, and the same box in that image's camera.
+    """
+    query = form.query([await image.read() for image in form.image])
+    return await service.workers.run(lambda: pose_answer(service.engine.pose_of_views(query), link))
 
 
 @router.post("/neighbors", tags=["queries"], responses=_UPLOAD_REFUSALS, dependencies=_MULTIPART)

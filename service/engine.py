@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
+
 from index.predict import DEFAULT_K, Method, Prediction, Timing
 from index.schema import Array, Camera, InvalidValueError, NoPoseError, Plane, Rect, View, checked_rect
 from service.decode import Picture, decode
@@ -76,6 +78,28 @@ class PoseQuery(NeighboursQuery):
         return self.intrinsics.of_picture(picture) if self.image_is == "frame" else self.intrinsics.of_full_picture()
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ViewsQuery:
+    """Where and how does the one thing stand that several pictures of one camera show?
+
+    Attributes:
+        data: a full picture each.
+        rects: where each shows it.
+        worlds_from_camera: (4, 4) each, where the camera was.
+        plane: in the first picture's camera.
+    """
+
+    data: tuple[bytes, ...]
+    rects: tuple[Rect, ...]
+    worlds_from_camera: tuple[Array, ...]
+    intrinsics: Intrinsics
+    plane: Plane | None
+    k: int = DEFAULT_K
+    category: str | None = None
+    warnings: tuple[str, ...] = ()
+    received: float = field(default_factory=time.perf_counter)
+
+
 @dataclass(frozen=True)
 class Spent:
     """Milliseconds. ``total`` runs from the complete request to the finished result, waiting for a worker included."""
@@ -135,6 +159,32 @@ class Engine:
         warnings = (*picture.warnings, *query.warnings, *_doubts(camera))
         return Result(views, predictions, snapshot.index.version, warnings, _spent(query, decoded, timing))
 
+    def pose_of_views(self, query: ViewsQuery) -> Result:
+        """One box for all pictures, in each picture's camera. Raises as ``pose`` does for a single rectangle."""
+        snapshot, start = self._live.snapshot, time.perf_counter()
+        pictures = [decode(data, self._max_pixels) for data in query.data]
+        decoded = time.perf_counter() - start
+        cameras = [query.intrinsics.of_picture(picture) for picture in pictures]
+        planes = [query.plane, *[None] * (len(pictures) - 1)]
+        views = []
+        for i, (camera, plane, rect) in enumerate(zip(cameras, planes, query.rects, strict=True)):
+            views.append(View(camera, plane, _checked_one(rect, camera.width, camera.height, i), None))
+        if query.plane is not None:  # up is the same direction for all of them
+            up = query.worlds_from_camera[0][:3, :3] @ query.plane.normal
+            views = [
+                View(view.camera, view.plane, view.rect, world[:3, :3].T @ up)
+                for view, world in zip(views, query.worlds_from_camera, strict=True)
+            ]
+        predictions, timing = snapshot.predictor.predict_views(
+            [picture.pixels for picture in pictures],
+            views,
+            [np.asarray(np.linalg.inv(world), np.float64) for world in query.worlds_from_camera],
+            query.k,
+            query.category,
+        )
+        warnings = (*(w for picture in pictures for w in picture.warnings), *query.warnings, *_doubts(cameras[0]))
+        return Result(views, predictions, snapshot.index.version, warnings, _spent(query, decoded, timing))
+
     def neighbours(self, query: NeighboursQuery) -> Result:
         """The frames and objects that each rectangle is most like. Raises as ``pose`` does, without the geometry."""
         snapshot, start = self._live.snapshot, time.perf_counter()
@@ -169,11 +219,14 @@ def _row_of(snapshot: Snapshot, frame: str) -> int:
 
 def _checked(rects: Sequence[Rect], width: int, height: int) -> list[Rect]:
     """``rects``, each checked to be in the picture and a pixel wide and high; errors name its position."""
-    checked = [checked_rect(rect, width, height, f"rect[{i}]") for i, rect in enumerate(rects)]
-    for i, (x0, y0, x1, y1) in enumerate(checked):
-        if x1 - x0 < 1 or y1 - y0 < 1:
-            raise InvalidValueError(f"rect[{i}]", (x0, y0, x1, y1), "at least one pixel wide and high")
-    return checked
+    return [_checked_one(rect, width, height, i) for i, rect in enumerate(rects)]
+
+
+def _checked_one(rect: Rect, width: int, height: int, position: int) -> Rect:
+    x0, y0, x1, y1 = checked_rect(rect, width, height, f"rect[{position}]")
+    if x1 - x0 < 1 or y1 - y0 < 1:
+        raise InvalidValueError(f"rect[{position}]", (x0, y0, x1, y1), "at least one pixel wide and high")
+    return (x0, y0, x1, y1)
 
 
 def _check_is_crop(picture: Picture, views: Sequence[View]) -> None:
@@ -204,6 +257,6 @@ def _doubts(camera: Camera) -> list[str]:
     ]
 
 
-def _spent(query: NeighboursQuery, decoded_s: float, timing: Timing) -> Spent:
+def _spent(query: NeighboursQuery | ViewsQuery, decoded_s: float, timing: Timing) -> Spent:
     total = 1000 * (time.perf_counter() - query.received)
     return Spent(1000 * decoded_s, timing.embed_ms, timing.search_ms, timing.fit_ms, total)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import numpy as np
@@ -10,14 +11,16 @@ from pydantic import BaseModel, ConfigDict, Field, Json
 from starlette.exceptions import HTTPException
 
 from index.predict import DEFAULT_K, MAX_K, Method
-from index.schema import InvalidValueError, Plane, direction
-from service.engine import Intrinsics, NeighboursQuery, PoseQuery
+from index.schema import Array, InvalidValueError, Plane, direction
+from service.engine import Intrinsics, NeighboursQuery, PoseQuery, ViewsQuery
 
 MAX_RECTS = 32
+MAX_VIEWS = 16
 MEDIA_TYPE = "multipart/form-data"
 
 # Far beyond any picture or room, and small enough that no product of them overflows.
 _LARGEST = 1e6
+_ROTATION_TOLERANCE = 1e-3
 _LEAST_HEIGHT = 1e-6  # of the camera above the plane, metres
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=-_LARGEST, le=_LARGEST)]
 Focal = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=1, le=_LARGEST)]
@@ -38,6 +41,10 @@ RectText = Annotated[
     Field(examples=["[215, 442, 289, 550]"]),
 ]
 
+Row = tuple[Number, Number, Number, Number]
+PoseText = Annotated[
+    Json[tuple[Row, Row, Row, Row]], Field(examples=["[[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]"])
+]
 UpText = Annotated[Json[tuple[Number, Number, Number]], Field(examples=["[0.0, -0.8, -0.6]"])]
 
 
@@ -138,6 +145,64 @@ class PoseForm(BaseModel):
         )
 
 
+class ViewsForm(BaseModel):
+    """`POST /pose/views`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    image: Annotated[list[Image], Field(min_length=2, max_length=MAX_VIEWS)]
+    camera: Annotated[
+        Json[CameraField],
+        Field(
+            description="JSON: the camera that took all the pictures.",
+            examples=['{"fx": 525.0, "fy": 525.0, "cx": 240.0, "cy": 320.0}'],
+        ),
+    ]
+    world_from_camera: Annotated[
+        list[PoseText],
+        Field(
+            min_length=2,
+            max_length=MAX_VIEWS,
+            description="JSON, 4 rows of 4, one field for each image: where the camera was, as an AR session or "
+            "structure from motion gives it, metres. The camera looks along its +z, its y points down (OpenCV).",
+        ),
+    ]
+    rect: Annotated[
+        list[RectText],
+        Field(
+            min_length=2,
+            max_length=MAX_VIEWS,
+            description="JSON [x0, y0, x1, y1], pixels of the upright picture, one field for each image.",
+        ),
+    ]
+    plane: Annotated[
+        Json[PlaneField] | None,
+        Field(
+            description="JSON: the plane that the object stands on, in the *first* image's camera, metres.",
+            examples=['{"normal": [0.0, -0.8, -0.6], "point": [0.0, 0.28, 0.62]}'],
+        ),
+    ] = None
+    k: K = DEFAULT_K
+    category: Category = None
+
+    def query(self, data: Sequence[bytes]) -> ViewsQuery:
+        """The query, with the images' bytes. Raises InvalidValueError where the numbers of fields differ."""
+        for name in ("rect", "world_from_camera"):
+            if len(getattr(self, name)) != len(data):
+                raise InvalidValueError(name, f"{len(getattr(self, name))} fields", f"one for each image, {len(data)}")
+        plane, warnings = _plane(self.plane) if self.plane else (None, _GUESSED[False])
+        return ViewsQuery(
+            data=tuple(data),
+            rects=tuple(self.rect),
+            worlds_from_camera=tuple(_rigid(pose, i) for i, pose in enumerate(self.world_from_camera)),
+            intrinsics=Intrinsics(**self.camera.model_dump()),
+            plane=plane,
+            k=self.k,
+            category=self.category,
+            warnings=warnings,
+        )
+
+
 class NeighborsForm(BaseModel):
     """`POST /neighbors`."""
 
@@ -164,13 +229,35 @@ async def require_multipart(request: Request) -> None:
 
     Raises HTTPException 415 and InvalidValueError.
     """
+    await _require_multipart(request, {"rect"})
+
+
+async def require_multipart_of_views(request: Request) -> None:
+    """The same where there is a field for each image."""
+    await _require_multipart(request, {"image", "rect", "world_from_camera"})
+
+
+async def _require_multipart(request: Request, repeated: set[str]) -> None:
     content_type = request.headers.get("content-type", "")
     if content_type.partition(";")[0].strip().lower() != MEDIA_TYPE:
         raise HTTPException(415, f"the body must be {MEDIA_TYPE}, got {content_type or 'no content type'}")
     form = await request.form()
-    for name in set(form) - {"rect"}:
+    for name in set(form) - repeated:
         if (times := len(form.getlist(name))) > 1:
             raise InvalidValueError(name, f"{times} fields", "given once")
+
+
+def _rigid(rows: Sequence[Sequence[float]], position: int) -> Array:
+    """``world_from_camera`` (4, 4), checked to turn and move only."""
+    pose = np.array(rows, np.float64)
+    rotation = pose[:3, :3]
+    straight = np.abs(rotation @ rotation.T - np.eye(3)).max() < _ROTATION_TOLERANCE and np.linalg.det(rotation) > 0
+    if not straight or not np.array_equal(pose[3], [0, 0, 0, 1]):
+        bound = "a rotation and a translation: orthonormal, determinant +1, last row 0 0 0 1"
+        raise InvalidValueError(f"world_from_camera[{position}]", rows, bound)
+    u, _, vt = np.linalg.svd(rotation)  # text has few digits: what is nearly a rotation becomes one
+    pose[:3, :3] = u @ vt
+    return pose
 
 
 _GUESSED = {

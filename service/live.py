@@ -105,7 +105,9 @@ class LiveIndex:
 
     def _open(self, version: str) -> Snapshot:
         index = open_index(self._root, version)
-        return Snapshot(index, Predictor(self._encoder_of(index), index))
+        predictor = Predictor(self._encoder_of(index), index)
+        predictor.warm_up()
+        return Snapshot(index, predictor)
 
     def _encoder_of(self, index: IndexVersion) -> Encoder:
         """The version's encoder; the open one where it is the same, which spares its loading and its memory."""

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
+from index.iou import iou_3d
 from index.predict import DEFAULT_K, open_predictor
 from index.transfer import transfer_box
 from service.app import create_app
 from service.decode import decode
 from service.settings import Settings
-from tests.service_fixtures import posted, wait_until
+from tests.service_fixtures import posted, query_fields, wait_until
 from trainer.frames import Frames
 
 
@@ -85,3 +86,52 @@ def test_the_papers_fit_is_the_nearest_frames_transfer(client, small_run, frames
     box = transfer_box(expected.neighbours[0].frame, frames.frame(0).view)
     assert np.allclose(answer["box"]["corners"], box.corners, atol=1e-6)
     assert (answer["confidence"], answer["uncertainty"]) == (None, None)
+
+
+def views_of(frames: Frames, rows: list[int]):
+    """Fields and files of one object's frames; the world is its box."""
+    first = frames.frame(rows[0])
+    chosen = [frames.frame(row) for row in rows]
+    poses = []
+    for frame in chosen:
+        pose = np.eye(4)
+        pose[:3, :3], pose[:3, 3] = frame.box.rotation.T, -frame.box.rotation.T @ frame.box.center
+        poses.append(json.dumps(pose.tolist()))
+    fields = query_fields(first) | {"rect": [json.dumps(f.view.rect) for f in chosen], "world_from_camera": poses}
+    return fields, [("image", ("a.jpg", frames.jpeg(row), "image/jpeg")) for row in rows]
+
+
+def test_several_pictures_of_one_object_give_one_box(client, frames):
+    rows = np.flatnonzero(frames.sequence == frames.sequence[0])[[0, 3, 5]].tolist()
+    fields, files = views_of(frames, rows)
+    answer = client.post("/pose/views", data=fields, files=files)
+    assert answer.status_code == 200, answer.text
+    found = answer.json()["objects"]
+    truths = [frames.frame(row) for row in rows]
+    assert len(found) == 3
+    assert len({item["confidence"] for item in found}) == 1
+    for item, truth in zip(found, truths, strict=True):
+        assert iou_3d([item["box"]["corners"]], truth.box.corners[None])[0] > 0.5
+        # One box: seen from the object, it is at the same place for all of them.
+        center = truth.box.rotation.T @ (np.array(item["box"]["center"]) - truth.box.center)
+        first = truths[0].box.rotation.T @ (np.array(found[0]["box"]["center"]) - truths[0].box.center)
+        assert np.allclose(center, first, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        (lambda f: f["rect"].pop(), "rect"),
+        (
+            lambda f: f["world_from_camera"].__setitem__(1, json.dumps(np.diag([1.0, 1, -1, 1]).tolist())),
+            "world_from_camera[1]",
+        ),
+        (lambda f: f["world_from_camera"].__setitem__(0, "[[1, 0], [0, 1]]"), "world_from_camera[0][0][2]"),
+    ],
+)
+def test_views_that_do_not_belong_together_are_named(client, frames, change, field):
+    fields, files = views_of(frames, [0, 1, 2])
+    change(fields)
+    answer = client.post("/pose/views", data=fields, files=files)
+    assert answer.status_code == 422
+    assert answer.json()["field"] == field
