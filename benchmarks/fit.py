@@ -26,11 +26,12 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from index.fit import Fit, Sighting, fit_box, fit_sightings
+from index.fit import Fit, fit_box, fit_sightings
 from index.iou import iou_3d
 from index.predict import DEFAULT_K, Predictor, open_predictor
 from index.schema import Box, Camera, Frame, GeometryError, Plane, View, clipped_rect
 from index.transfer import transfer_box
+from index.witnesses import Sighting
 from tests.scenes import DATA, oracle_frame, rotation_about
 from trainer.frames import Frames
 from trainer.inference import embed_frames
@@ -216,23 +217,26 @@ def demo_figures(runs: Sequence[Demo]) -> dict[str, Any]:
 
 
 def fused(runs: Sequence[Demo]) -> dict[str, list[float]]:
-    """[IoU > 0.5, IoU > 0.7] of one box from several frames of a test video, evenly spread, with known camera poses."""
+    """[IoU > 0.5, IoU > 0.7, mean confidence] of one box from several frames of a test video, with known camera poses."""
     result = {}
     for number in (1, 2, 4):
-        overlaps = []
+        overlaps, told = [], []
         for run in runs:
             for name in np.unique(run.queries.sequence):
                 cases = [run.cases[i] for i in np.flatnonzero(run.queries.sequence == name)]
                 for start in range(0, len(cases), 4):
                     steps = start + np.arange(number) * len(cases) // number
-                    overlaps.append(_fused_overlap([cases[i % len(cases)] for i in steps]))
+                    overlap, confidence = _fused([cases[i % len(cases)] for i in steps], run.predictor)
+                    overlaps.append(overlap)
+                    told.append(confidence)
         values = np.array(overlaps)
-        result[f"{number} views"] = [round(float((values > bound).mean()), 3) for bound in (0.5, 0.7)]
+        figures = [(values > 0.5).mean(), (values > 0.7).mean(), np.mean(told)]
+        result[f"{number} views"] = [round(float(figure), 3) for figure in figures]
     return result
 
 
-def _fused_overlap(cases: Sequence[Case]) -> float:
-    """The world is the truth's own box, so that its pose in a camera is the camera's."""
+def _fused(cases: Sequence[Case], predictor: Predictor) -> tuple[float, float]:
+    """3D IoU and confidence. The world is the truth's own box, so that its pose in a camera is the camera's."""
     sightings = []
     for case in cases:
         box, pose = case.truth.box, np.eye(4)
@@ -240,12 +244,12 @@ def _fused_overlap(cases: Sequence[Case]) -> float:
         pose[:3, :3], pose[:3, 3] = box.rotation, box.center
         sightings.append(Sighting(case.truth.view, case.references, case.similarities, pose))
     try:
-        fit = fit_sightings(sightings)
+        fit = fit_sightings(sightings, predictor.index.calibration)
     except GeometryError:
-        return 0.0
+        return 0.0, 0.0
     assert cases[0].truth.box is not None
     truth = Box(np.eye(3), np.zeros(3), cases[0].truth.box.size)
-    return float(iou_3d(fit.box.corners[None], truth.corners[None])[0])
+    return float(iou_3d(fit.box.corners[None], truth.corners[None])[0]), fit.confidence
 
 
 def confidences(runs: Sequence[Demo]) -> tuple[Values, NDArray[np.bool_], Values]:

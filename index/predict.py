@@ -13,7 +13,7 @@ import numpy as np
 
 from index.confidence import Calibration
 from index.encoder import Encoder, open_encoder
-from index.fit import Fit, Sighting, fit_box, fit_sightings
+from index.fit import Fit, fit_box, fit_sightings
 from index.picture import Image
 from index.schema import (
     Array,
@@ -28,6 +28,7 @@ from index.schema import (
 from index.search import FrameIndex, Rows, Vectors
 from index.store import IndexVersion, open_index
 from index.transfer import transfer_box
+from index.witnesses import Sighting
 
 DEFAULT_K = 10
 MAX_K = 100

@@ -126,7 +126,8 @@ async def pose_of_views(
     """Where and how one object stands that several pictures show: one box that fits them all.
 
     The object has not moved between the pictures, and the camera's poses are known. `objects` has one entry for each
-    image: its neighbors, and the same box in that image's camera.
+    image: its neighbors, and the same box in that image's camera. The confidence is calibrated on single pictures;
+    several are surer than it says.
     """
     query = form.query([await image.read() for image in form.image])
     return await service.workers.run(lambda: pose_answer(service.engine.pose_of_views(query), link))

@@ -7,10 +7,11 @@ import math
 import numpy as np
 import pytest
 
-from index.fit import Sighting, fit_box, fit_sightings
+from index.fit import fit_box, fit_sightings
 from index.iou import iou_3d
 from index.schema import Box, Camera, Frame, GeometryError, NoPoseError, Plane, RayMissesPlaneError, View, clipped_rect
 from index.solve import CENTER, LOG_SIZE, YAW, Ground, Prior, Sights, solve
+from index.witnesses import Sighting
 from tests.scenes import CAMERA, DATA, oracle_frame, rotation_about, standing_frame
 
 SCENES = dict(np.load(DATA / "fit.npz"))
