@@ -217,7 +217,7 @@ def demo_figures(runs: Sequence[Demo]) -> dict[str, Any]:
 
 
 def fused(runs: Sequence[Demo]) -> dict[str, list[float]]:
-    """[IoU > 0.5, IoU > 0.7, mean confidence] of one box from several frames of a test video, with known camera poses."""
+    """[IoU > 0.5, IoU > 0.7, mean confidence] of one box from frames of a test video whose camera poses are known."""
     result = {}
     for number in (1, 2, 4):
         overlaps, told = [], []
@@ -226,8 +226,8 @@ def fused(runs: Sequence[Demo]) -> dict[str, list[float]]:
                 cases = [run.cases[i] for i in np.flatnonzero(run.queries.sequence == name)]
                 for start in range(0, len(cases), 4):
                     steps = start + np.arange(number) * len(cases) // number
-                    overlap, confidence = _fused([cases[i % len(cases)] for i in steps], run.predictor)
-                    overlaps.append(overlap)
+                    reached, confidence = _fused([cases[i % len(cases)] for i in steps], run.predictor)
+                    overlaps.append(reached)
                     told.append(confidence)
         values = np.array(overlaps)
         figures = [(values > 0.5).mean(), (values > 0.7).mean(), np.mean(told)]

@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from index.confidence import Calibration
 from index.picture import decode_picture
 from index.predict import DEFAULT_K, Prediction, open_predictor
 from index.schema import InvalidValueError, NearposeError, View
@@ -57,6 +58,9 @@ def _info(options: argparse.Namespace) -> None:
     manifest = read_manifest(options.index / "versions" / current)
     for key in ("created", "frames", "frames_with_box", "objects", "dimension", "encoder_digest", "known_threshold"):
         print(f"{key + ':':17}{manifest[key]}")
+    calibration = Calibration.from_manifest(manifest.get("calibration"))
+    told = f"on {calibration.frames} of its frames" if calibration.frames else "as shipped: too few frames of its own"
+    print(f"{'confidence:':17}{told}")
     print(f"{'categories:':17}{', '.join(manifest['categories'])}")
 
 
