@@ -60,12 +60,32 @@ def _ground_axes(point: Array, up: Array) -> Array:
     for k in range(3):
         axes[k, 0] -= along * up[k]
         length += axes[k, 0] ** 2
+    if length < 1e-18:  # the ray and what is up in the picture cancel out: what is right in the picture is across
+        return _ground_axes_by_right(axes, up)
     for k in range(3):
-        axes[k, 0] /= max(math.sqrt(length), 1e-12)
+        axes[k, 0] /= math.sqrt(length)
         axes[k, 1] = up[k]
     axes[0, 2] = axes[1, 0] * up[2] - axes[2, 0] * up[1]
     axes[1, 2] = axes[2, 0] * up[0] - axes[0, 0] * up[2]
     axes[2, 2] = axes[0, 0] * up[1] - axes[1, 0] * up[0]
+    return axes
+
+
+@compiled
+def _ground_axes_by_right(axes: Array, up: Array) -> Array:
+    """The same where ``axes`` has in column 1 what is down in the picture, which lies along the ground there."""
+    right = np.array(
+        [
+            axes[1, 1] * axes[2, 2] - axes[2, 1] * axes[1, 2],
+            axes[2, 1] * axes[0, 2] - axes[0, 1] * axes[2, 2],
+            axes[0, 1] * axes[1, 2] - axes[1, 1] * axes[0, 2],
+        ]
+    )
+    away = np.array(
+        [up[1] * right[2] - up[2] * right[1], up[2] * right[0] - up[0] * right[2], up[0] * right[1] - up[1] * right[0]]
+    )
+    for k in range(3):
+        axes[k, 0], axes[k, 1], axes[k, 2] = away[k], up[k], right[k]
     return axes
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from index.iou import iou_3d
-from index.schema import Array, Box, box_corners
+from index.schema import Array, Box, InvalidValueError, box_corners
 
 SIGNS = ("agreement", "overlap", "flatness")
 
@@ -44,7 +44,12 @@ class Calibration:
     @classmethod
     def from_manifest(cls, value: Any) -> Calibration:
         """What ``trainer.build`` wrote; the shipped calibration where it wrote none."""
-        return SHIPPED if value is None else cls(tuple(float(w) for w in value["weights"]), int(value["frames"]))
+        if value is None:
+            return SHIPPED
+        weights = tuple(float(weight) for weight in value["weights"])
+        if len(weights) != 1 + len(SIGNS):
+            raise InvalidValueError("calibration.weights", weights, f"{1 + len(SIGNS)} numbers")
+        return cls(weights, int(value["frames"]))
 
 
 def calibrate(signs: Array, hits: NDArray[np.bool_]) -> Calibration | None:
@@ -66,28 +71,28 @@ def calibrate(signs: Array, hits: NDArray[np.bool_]) -> Calibration | None:
     return Calibration((float(fitted[0] - slopes @ mean), *(float(slope) for slope in slopes)), len(hits))
 
 
-def signs_of(box: Box, covariance: Array, agreement: float) -> tuple[float, ...]:
-    """What a box's confidence is told from.
+def signs_of(box: Box, covariance: Array, up: Array, agreement: float) -> tuple[float, ...]:
+    """What a box's confidence is told from; ``up`` (3,) is the axis of the covariance's yaw.
 
     agreement: the share of the votes whose own box overlaps it with IoU > 0.5.
     overlap: the mean IoU of the box with boxes drawn from its ``covariance``: how much of it the doubt leaves.
     flatness: the logarithm of its shortest by its longest side: flat boxes miss each other by a hair.
     """
-    drawn = _drawn(box, covariance)
+    drawn = _drawn(box, covariance, up)
     overlap = float(iou_3d(np.repeat(box.corners[None], len(drawn), axis=0), drawn).mean())
     return agreement, overlap, float(np.log(box.size.min() / box.size.max()))
 
 
-def _drawn(box: Box, covariance: Array) -> Array:
+def _drawn(box: Box, covariance: Array, up: Array) -> Array:
     """(n, 8, 3) corners of boxes drawn about ``box``."""
     values, vectors = np.linalg.eigh(covariance)
     apart = _DRAWS * np.sqrt(np.maximum(values, 0)) @ vectors.T
-    cosines, sines = np.cos(apart[:, 3]), np.sin(apart[:, 3])
-    turns = np.zeros((len(apart), 3, 3))  # about the box's own y
-    turns[:, 0, 0] = turns[:, 2, 2] = cosines
-    turns[:, 0, 2], turns[:, 2, 0], turns[:, 1, 1] = sines, -sines, 1
+    cosines, sines = np.cos(apart[:, 3])[:, None, None], np.sin(apart[:, 3])[:, None, None]
+    x, y, z = up
+    across = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    turns = np.eye(3) * cosines + across * sines + np.outer(up, up) * (1 - cosines)
     sizes = box.size * np.exp(np.clip(apart[:, 4:], -3, 3))
-    return box_corners(box.rotation @ turns, box.center + apart[:, :3], sizes)
+    return box_corners(turns @ box.rotation, box.center + apart[:, :3], sizes)
 
 
 # From the demo's captures with seed 100, which no table is made of (docs/LOG.md).

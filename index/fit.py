@@ -24,6 +24,7 @@ from index.schema import (
     BehindCameraError,
     Box,
     Frame,
+    NoPoseError,
     OutOfViewError,
     RayMissesPlaneError,
     View,
@@ -36,7 +37,8 @@ _EVIDENCE = 0.2  # how much a neighbour's cost counts: 1 would be right if all d
 _AGREEMENT = 0.5  # the IoU at which two boxes count as the same answer: the benchmark's own threshold
 _STANDARD = 2.0  # neighbours that the usual deviations are worth against what the neighbours' own spread says
 
-_UPRIGHT = 0.9  # cosine between a box's y and up from which it stands
+_EIGHTH = math.pi / 4 + 1e-6  # of a turn: no box that stands is further from another
+_UPRIGHT = 0.99  # cosine between a box's y and up from which it stands
 _IMPLAUSIBLE = 200.0  # the cost for each picture, which is some 1 as a rule and 30 at worst
 _OFF_GROUND = 10.0  # standard deviations that a box may end away from the ground
 _ANYWHERE = 3.0  # standard deviation of a position that nothing holds, as a share of the distance
@@ -51,8 +53,8 @@ class Fit:
     Attributes:
         confidence: P(3D IoU with the truth > 0.5), as ``index.confidence`` tells it from ``signs``.
         support: positions of the references whose own box overlaps ``box`` with 3D IoU > 0.5.
-        covariance: (7, 7) of the centre (3, metres), the yaw about the box's y (radians) and the logarithms of its size
-            (3). It counts what the neighbours disagree about, but not that all of them may be wrong.
+        covariance: (7, 7) of the centre (3, metres), the yaw about up (radians; the box's y, where it stands) and the
+            logarithms of its size (3). It counts what the neighbours disagree about, but not that all may be wrong.
     """
 
     box: Box
@@ -80,6 +82,7 @@ def fit_box(
     Raises:
         NoPoseError: the query has no camera, or no reference a box.
         RayMissesPlaneError: nothing that stands on the query's plane could be seen in its rectangle.
+        OutOfViewError: the same, where there is no plane.
         BehindCameraError: no box in front of the camera fits.
     """
     return fit_sightings([Sighting(query, references, similarities)], calibration)
@@ -90,9 +93,15 @@ def fit_sightings(sightings: Sequence[Sighting], calibration: Calibration = SHIP
 
     The calibration is of single pictures: several are surer than their confidence says (docs/LOG.md).
     """
-    witnesses = [witnesses_of(sighting) for sighting in sightings]
+    every = [witnesses_of(sighting) for sighting in sightings]
+    witnesses = [w for w in every if w is not None]
+    if not witnesses:
+        raise NoPoseError("none of the neighbours has a box")
     priors = Prior(*(np.concatenate(parts) for parts in zip(*(w.priors for w in witnesses), strict=True)))
-    sights, ground = sights_of(sightings, [w.margins for w in witnesses]), ground_of(sightings)
+    sights, ground = (
+        sights_of(sightings, [np.zeros(4) if w is None else w.margins for w in every]),
+        ground_of(sightings),
+    )
     solutions = solve(priors, sights, ground)
     votes = _votes(np.concatenate([w.similarities for w in witnesses]), solutions.costs)
     agreement = _overlaps(solutions)
@@ -103,7 +112,7 @@ def fit_sightings(sightings: Sequence[Sighting], calibration: Calibration = SHIP
     last = solve(pool.prior, sights, ground)
     _refuse(last, sights, ground)
     before = np.cumsum([0, *(len(sighting.references) for sighting in sightings)])
-    positions = [int(first) + p for first, w in zip(before, witnesses, strict=False) for p in w.positions]
+    positions = [int(first) + p for first, w in zip(before, every, strict=False) if w for p in w.positions]
     covariance = _covariance(last, pool, sights)
     return _fit(last, pool, covariance, solutions, votes, positions, calibration)
 
@@ -156,8 +165,9 @@ def _pool(priors: Prior, winner: int, weights: Array, objects: Sequence[str]) ->
     where it is nearest to the winner. How far a new object may be from the mean is taken as the same whatever the
     references' spread: solving with the spread gave worse boxes (docs/LOG.md). It is only reported.
     """
-    weights = weights / weights.sum()
     yaws, quarters = _relative_yaws(priors, winner)
+    weights = np.where(np.abs(yaws) > _EIGHTH, 0.0, weights)  # two sides of a lying box have no mean
+    weights = weights / weights.sum()
     sizes = np.where((quarters % 2 == 1)[:, None], priors.log_size[:, [2, 1, 0]], priors.log_size)
     expected = np.concatenate([yaws[:, None], sizes], axis=1)
     mean = weights @ expected
@@ -196,8 +206,8 @@ def _relative_yaws(priors: Prior, winner: int) -> tuple[Array, NDArray[np.intp]]
     yaws = np.arctan2(up @ axes, np.trace(turns, axis1=1, axis2=2) - np.einsum("i,nij,j->n", up, turns, up))
     upright = np.abs(np.einsum("i,nij->nj", up, priors.rotation)[:, 1]) > _UPRIGHT
     quarters = np.rint(yaws / (math.pi / 2)).astype(np.intp)
-    lying = ~(upright & upright[winner])  # a quarter turn would bring its height where another side was
-    quarters = np.where(lying, 2 * np.rint(yaws / math.pi).astype(np.intp), quarters)
+    # Of boxes that do not stand, no turn about up leaves the box what it is.
+    quarters = np.where(upright & upright[winner], quarters, 0)
     return yaws - quarters * math.pi / 2, quarters % 4
 
 
@@ -218,7 +228,7 @@ def _fit(
     box = Box(last.rotations[0] @ _QUARTERS[pool.front], state[CENTER], np.exp(state[LOG_SIZE])[sides])
     order = [0, 1, 2, YAW, *(4 + side for side in sides)]
     covariance = state_covariance[np.ix_(order, order)]
-    signs = signs_of(box, covariance, min(1.0, float(votes[agreeing].sum())))
+    signs = signs_of(box, covariance, pool.prior.up[0], min(1.0, float(votes[agreeing].sum())))
     support = tuple(sorted(positions[i] for i in agreeing))
     return Fit(box, calibration.probability(signs), support, covariance, signs)
 

@@ -23,7 +23,7 @@ from index.schema import Array, InvalidValueError
 
 # Corner index = 4*[x>0] + 2*[y>0] + [z>0]; the loops run anticlockwise as seen from outside.
 _FACES = np.array([[4, 6, 7, 5], [0, 1, 3, 2], [2, 3, 7, 6], [0, 4, 5, 1], [1, 5, 7, 3], [0, 2, 6, 4]])
-_MOST = 10  # vertices: a rectangle's four, and one more for each of five half-spaces; one spare
+_MOST = 32  # vertices: a rectangle's four, and one more for each of five half-spaces; rounding may add some
 
 
 def iou_3d(corners_a: ArrayLike, corners_b: ArrayLike) -> Array:
@@ -149,6 +149,8 @@ def _clip(polygon: Array, count: int, axis: int, sign: float, level: float, out:
             for k in range(3):
                 out[kept, k] = polygon[i, k]
             kept += 1
+        if kept + 2 > len(out):  # never seen; nothing checks compiled writes
+            break
         if (here >= 0) != (there >= 0):
             t = here / (here - there)
             for k in range(3):
@@ -171,8 +173,19 @@ def _integral(polygon: Array, count: int, slope: float, constant: float) -> floa
 
 def pairwise_iou(corners: Array) -> NDArray[np.float64]:
     """(n, 8, 3) boxes in one frame -> (n, n): the IoU of each with each, as ``iou_3d``."""
-    n = len(corners)
-    first, second = np.triu_indices(n, 1)
-    table = np.eye(n)
-    table[first, second] = table[second, first] = iou_3d(corners[first], corners[second])
+    table = _table(_checked("corners", corners))
+    if np.isnan(table).any():
+        raise InvalidValueError("corners", "a box without volume", "boxes with three positive lengths")
+    return table
+
+
+@compiled
+def _table(boxes: Array) -> Array:
+    """(n, n) IoU; NaN where a box has no volume."""
+    table = np.eye(len(boxes))
+    unit, edges = np.empty((8, 3)), np.empty((3, 3))
+    polygon, clipped = np.empty((_MOST, 3)), np.empty((_MOST, 3))
+    for i in range(len(boxes)):
+        for j in range(i):
+            table[i, j] = table[j, i] = _iou(boxes[i], boxes[j], unit, edges, polygon, clipped)
     return table

@@ -105,7 +105,7 @@ class Predictor:
             if frame.box is not None:
                 with contextlib.suppress(GeometryError):
                     fit_box([frame], frame.view)
-                return
+                    return
 
     def predict(
         self,
@@ -159,25 +159,29 @@ class Predictor:
             cameras_from_world: (4, 4) each.
 
         Returns:
-            A prediction a picture, with the same box in each camera's frame. What ``fit_sightings`` refuses it raises.
+            A prediction a picture, with the same box in each camera's frame. No box, and why, where no
+            neighbour has one; what else ``fit_sightings`` refuses it raises.
         """
         parts = [
             self.predict(image, [View(None, None, view.rect)], k, category)
             for image, view in zip(images, views, strict=True)
         ]
+        embedded, searched = (sum(getattr(t, name) for _, t in parts) for name in ("embed_ms", "search_ms"))
         start = time.perf_counter()
         found = [predictions[0] for predictions, _ in parts]
         sightings = [
             Sighting(view, [n.frame for n in p.neighbours], [n.similarity for n in p.neighbours], camera_from_world)
             for view, p, camera_from_world in zip(views, found, cameras_from_world, strict=True)
         ]
-        fit = fit_sightings(sightings, self.index.calibration)
+        try:
+            fit = fit_sightings(sightings, self.index.calibration)
+        except NoPoseError as problem:
+            return [replace(prediction, problem=problem) for prediction in found], Timing(embedded, searched, 0.0)
         predictions = [
             replace(prediction, fit=_seen_from(fit, camera_from_world))
             for prediction, camera_from_world in zip(found, cameras_from_world, strict=True)
         ]
         fitted = 1000 * (time.perf_counter() - start)
-        embedded, searched = (sum(getattr(t, name) for _, t in parts) for name in ("embed_ms", "search_ms"))
         return predictions, Timing(embedded, searched, fitted)
 
     def neighbours_of(self, row: int, k: int = DEFAULT_K, category: str | None = None) -> Prediction:

@@ -27,6 +27,7 @@ CENTER, YAW, LOG_SIZE = slice(0, 3), 3, slice(4, 7)  # of a state
 
 _UNKNOWNS = 7
 _NEAREST = 1e-3  # metres: nothing nearer to the camera has a picture
+_SMALLEST = 1e-6  # of a box's shortest side, as a share of its distance: below, rounding moves its corners
 _STEPS = 30  # six are usual
 _TRIES = 8  # of the damping, in a step
 _ENOUGH = 1e-6  # relative gain in cost below which a step was the last one
@@ -107,11 +108,20 @@ def solve(priors: Prior, sights: Sights, ground: Ground) -> Solutions:
             priors.yaw_precision[i],
         )
         state, firmness = _start(prior, sights, ground, now)
-        out.costs[i] = _descend(state, prior, sights, ground, firmness, now, tried)
+        cost = _descend(state, prior, sights, ground, firmness, now, tried)
+        out.costs[i] = cost if _is_solid(state) else np.inf
         out.states[i], out.corners[i], out.rotations[i] = state, now.corners, now.rotation
         out.information[i] = now.jacobian.T @ now.jacobian
         out.off_ground[i] = now.residuals[rows - 5]
     return out
+
+
+@compiled
+def _is_solid(state: Array) -> bool:
+    """Whether the box is large enough for its corners to differ."""
+    reach = max(abs(state[0]), abs(state[1]), abs(state[2]))
+    solid: bool = math.exp(min(state[4], state[5], state[6])) > _SMALLEST * reach
+    return solid
 
 
 @compiled

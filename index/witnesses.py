@@ -52,11 +52,13 @@ class Witnesses:
     objects: list[str]
 
 
-def witnesses_of(sighting: Sighting) -> Witnesses:
-    """Raises NoPoseError where the picture has no camera or no reference a box."""
+def witnesses_of(sighting: Sighting) -> Witnesses | None:
+    """None where no reference has a box. Raises NoPoseError where the picture has no camera."""
+    if sighting.view.camera is None:
+        raise NoPoseError("a pose needs the view's camera")
     positions = [p for p, reference in enumerate(sighting.references) if reference.box is not None]
     if not positions:
-        raise NoPoseError("none of the neighbours has a box")
+        return None
     references = [sighting.references[p] for p in positions]
     similarities = np.ones(len(sighting.references)) if sighting.similarities is None else sighting.similarities
     return Witnesses(
@@ -81,8 +83,9 @@ def _margins(references: Sequence[Frame]) -> Array:
     rects = np.array([reference.view.rect for reference in references])
     lengths = np.tile(rects[:, 2:] - rects[:, :2], 2)
     cut = (rects <= 1) | (rects >= np.concatenate([k[:, 4:6, 0]] * 2, axis=1) - 1)
-    margins = np.where(cut, 0.0, (seen - rects) / lengths)
-    return np.asarray(np.clip(np.median(margins, axis=0), -_MARGIN, _MARGIN))
+    margins = np.where(cut, np.nan, (seen - rects) / lengths)
+    margins[:, cut.all(axis=0)] = 0.0
+    return np.asarray(np.clip(np.nanmedian(margins, axis=0), -_MARGIN, _MARGIN))
 
 
 def _priors(references: Sequence[Frame], sighting: Sighting) -> Prior:
@@ -111,7 +114,8 @@ def _carried(rotations: Array, centers: Array, ups: Array, query: View) -> tuple
         raise NoPoseError("a pose needs the view's camera")
     x0, y0, x1, y1 = query.rect
     ray = query.camera.rays(((x0 + x1) / 2, (y0 + y1) / 2))
-    return carry(rotations, centers, ups, ray, np.zeros(3) if query.up is None else query.up)
+    up = np.zeros(3) if query.up is None else np.array(query.up)  # a copy: one type, compiled once
+    return carry(rotations, centers, ups, ray, up)
 
 
 def _standing_heights(heights: Array, rotations: Array, ups: Array, sizes: Array) -> Array:

@@ -162,7 +162,8 @@ class Engine:
     def pose_of_views(self, query: ViewsQuery) -> Result:
         """One box for all pictures, in each picture's camera. Raises as ``pose`` does for a single rectangle."""
         snapshot, start = self._live.snapshot, time.perf_counter()
-        pictures = [decode(data, self._max_pixels) for data in query.data]
+        # Together they may be as large as a single picture may be: all are in memory at once.
+        pictures = [decode(data, self._max_pixels // len(query.data)) for data in query.data]
         decoded = time.perf_counter() - start
         cameras = [query.intrinsics.of_picture(picture) for picture in pictures]
         planes = [query.plane, *[None] * (len(pictures) - 1)]

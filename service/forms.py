@@ -16,6 +16,7 @@ from service.engine import Intrinsics, NeighboursQuery, PoseQuery, ViewsQuery
 
 MAX_RECTS = 32
 MAX_VIEWS = 16
+MAX_VIEWS_K = 20  # neighbors of each
 MEDIA_TYPE = "multipart/form-data"
 
 # Far beyond any picture or room, and small enough that no product of them overflows.
@@ -182,7 +183,7 @@ class ViewsForm(BaseModel):
             examples=['{"normal": [0.0, -0.8, -0.6], "point": [0.0, 0.28, 0.62]}'],
         ),
     ] = None
-    k: K = DEFAULT_K
+    k: Annotated[int, Field(ge=1, le=MAX_VIEWS_K, description="How many neighbors of each image.")] = DEFAULT_K
     category: Category = None
 
     def query(self, data: Sequence[bytes]) -> ViewsQuery:
@@ -190,7 +191,7 @@ class ViewsForm(BaseModel):
         for name in ("rect", "world_from_camera"):
             if len(getattr(self, name)) != len(data):
                 raise InvalidValueError(name, f"{len(getattr(self, name))} fields", f"one for each image, {len(data)}")
-        plane, warnings = _plane(self.plane) if self.plane else (None, _GUESSED[False])
+        plane, warnings = _plane(self.plane) if self.plane else (None, (_NO_GROUND,))
         return ViewsQuery(
             data=tuple(data),
             rects=tuple(self.rect),
@@ -260,6 +261,7 @@ def _rigid(rows: Sequence[Sequence[float]], position: int) -> Array:
     return pose
 
 
+_NO_GROUND = "plane: not given; distance and tilt are told from the neighbors' objects and pictures"
 _GUESSED = {
     True: ("plane: not given; the distance is told from the size of the neighbors' objects",),
     False: ("plane, up: not given; distance and tilt are told from the neighbors' objects and pictures",),

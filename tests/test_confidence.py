@@ -11,6 +11,8 @@ from index.search import FrameIndex
 from tests.scenes import standing_frame
 from trainer.calibrate import box_calibration, known_threshold
 
+UP = np.array([0, 1.0, 0])
+
 
 def test_finds_the_probabilities_that_outcomes_were_drawn_with():
     rng = np.random.default_rng(0)
@@ -38,10 +40,10 @@ def test_a_probability_never_rounds_to_certainty():
 
 def test_more_doubt_is_a_smaller_overlap():
     box = Box(np.eye(3), np.array([0, 0, 1.0]), np.array([0.2, 0.1, 0.05]))
-    overlaps = [signs_of(box, np.eye(7) * deviation**2, 1.0)[1] for deviation in (1e-6, 0.01, 0.05, 0.2)]
+    overlaps = [signs_of(box, np.eye(7) * deviation**2, UP, 1.0)[1] for deviation in (1e-6, 0.01, 0.05, 0.2)]
     assert overlaps[0] == pytest.approx(1, abs=1e-3)
     assert overlaps == sorted(overlaps, reverse=True)
-    assert signs_of(box, np.eye(7) * 1e-12, 0.7)[::2] == (0.7, pytest.approx(np.log(0.25)))
+    assert signs_of(box, np.eye(7) * 1e-12, UP, 0.7)[::2] == (0.7, pytest.approx(np.log(0.25)))
 
 
 def test_an_index_is_calibrated_by_looking_its_frames_up_without_their_object():

@@ -9,7 +9,7 @@ import pytest
 
 from index.fit import fit_box, fit_sightings
 from index.iou import iou_3d
-from index.schema import Box, Camera, Frame, GeometryError, NoPoseError, Plane, RayMissesPlaneError, View, clipped_rect
+from index.schema import Box, Camera, Frame, GeometryError, NoPoseError, Plane, RayMissesPlaneError, View
 from index.solve import CENTER, LOG_SIZE, YAW, Ground, Prior, Sights, solve
 from index.witnesses import Sighting
 from tests.scenes import CAMERA, DATA, oracle_frame, rotation_about, standing_frame
@@ -172,10 +172,13 @@ def test_any_rectangle_gives_a_box_in_front_or_a_named_refusal():
         camera = Camera(*rng.uniform(100, 3000, 2), *rng.uniform(-100, 800, 2), 480, 640)
         corners = rng.uniform(-50, [530, 690], (2, 2))
         (x0, y0), (x1, y1) = corners.min(axis=0), corners.max(axis=0) + 2
-        plane, _ = Plane.towards_camera(rng.normal(size=3), rng.normal(size=3))
+        (x0, y0), (x1, y1) = np.clip([[x0, y0], [x1, y1]], 0, [[478, 638], [480, 640]])
+        plane, _ = Plane.towards_camera(rng.normal(size=3), rng.normal(size=3) * 10 ** rng.uniform(-2, 4))
+        known = rng.integers(4)  # now and then neither plane nor up
+        view = View(camera, plane if known else None, (x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)))
         try:
-            fit = fit_box(references, View(camera, plane, clipped_rect((x0, y0, x1, y1), 480, 640)))
-        except (GeometryError, ValueError):
+            fit = fit_box(references, view)
+        except GeometryError:
             continue
         answers += 1
         assert fit.box.in_front()
@@ -215,3 +218,31 @@ def _about(axis: np.ndarray, angle: float) -> np.ndarray:
     x, y, z = axis
     cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
     return np.eye(3) + math.sin(angle) * cross + (1 - math.cos(angle)) * cross @ cross
+
+
+def test_a_view_whose_neighbours_have_no_box_still_shows_its_rectangle():
+    frame = standing_frame()
+    nothing = Frame("x", "cup", "mug-2", frame.view)
+    fit = fit_sightings([Sighting(frame.view, [nothing]), Sighting(frame.view, [frame])])
+    assert iou(fit.box, frame.box) > 0.99
+    assert fit.support == (1,)
+    with pytest.raises(NoPoseError, match="none of the neighbours"):
+        fit_sightings([Sighting(frame.view, [nothing]), Sighting(frame.view, [nothing])])
+
+
+def test_from_right_above_the_picture_says_which_side_it_is():
+    """Where the viewing ray's direction on the ground and the picture's up cancel out, too."""
+    for normal in ([0, 0.05, -1.0], [0, 0.0500001, -1.0], [0, 0, -1.0]):
+        view = View(CAMERA, Plane.from_point(normal, [0, 0, 0.5]), (188, 272, 288, 372))
+        assert fit_box([standing_frame(elevation=1.4)], view).box.in_front()
+
+
+def test_lying_boxes_are_not_turned_by_quarters():
+    frame = standing_frame()
+    lying = Box(frame.box.rotation @ rotation_about("x", math.pi / 2), frame.box.center, frame.box.size[[0, 2, 1]])
+    reference = Frame("l", "cup", "lying", frame.view, lying)
+    half = Frame(
+        "h", "cup", "half", frame.view, Box(_about(frame.view.up, math.pi) @ lying.rotation, lying.center, lying.size)
+    )
+    fit = fit_box([reference, half, half], frame.view)
+    assert any(np.abs(fit.box.rotation - r.box.rotation).max() < 0.05 for r in (reference, half))
