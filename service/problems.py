@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from index.schema import GeometryError, ImageError, InvalidValueError, NearposeError, NoPoseError
+from index.schema import GeometryError, ImageError, InvalidValueError, NearposeError, NoPoseError, OutOfViewError
 from service.engine import UnknownFrameError
 from service.live import NotReadyError
 from service.workers import OverloadedError
@@ -76,6 +76,7 @@ _KINDS: dict[type[Exception], tuple[int, str, str, str | None]] = {
     UnknownFrameError: (404, "unknown-frame", "The index has no such frame", "frame"),
     InvalidValueError: (422, "invalid-value", "A value is outside its bound", None),
     GeometryError: (422, "geometry", "The parts of the query do not fit together", "plane"),
+    OutOfViewError: (422, "geometry", "The parts of the query do not fit together", "rect"),
     NoPoseError: (422, "no-pose", "None of the neighbours has a pose", None),
     ImageError: (422, "unreadable-image", "The image cannot be read", "image"),
     NotReadyError: (503, "not-ready", "No index is loaded", None),
