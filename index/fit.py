@@ -98,10 +98,8 @@ def fit_sightings(sightings: Sequence[Sighting], calibration: Calibration = SHIP
     if not witnesses:
         raise NoPoseError("none of the neighbours has a box")
     priors = Prior(*(np.concatenate(parts) for parts in zip(*(w.priors for w in witnesses), strict=True)))
-    sights, ground = (
-        sights_of(sightings, [np.zeros(4) if w is None else w.margins for w in every]),
-        ground_of(sightings),
-    )
+    sights = sights_of(sightings, [np.zeros(4) if w is None else w.margins for w in every])
+    ground = ground_of(sightings)
     solutions = solve(priors, sights, ground)
     votes = _votes(np.concatenate([w.similarities for w in witnesses]), solutions.costs)
     agreement = _overlaps(solutions)
@@ -186,8 +184,8 @@ def _pool(priors: Prior, winner: int, weights: Array, objects: Sequence[str]) ->
 def _spread(apart: Array, weights: Array, objects: Sequence[str]) -> Array:
     """(4, 4) precision of a new object's yaw and log size about the mean of references that are so far ``apart`` of it.
 
-    The frames of one object are one witness: they repeat its errors. What one witness cannot say, the standard
-    deviations above do; they are of the difference of two objects, of which each has a half.
+    The frames of one object are one witness: they repeat its errors. What one witness cannot say, the usual deviations
+    (``index.witnesses``) do; they are of the difference of two objects, of which each has a half.
     """
     _, member = np.unique(objects, return_inverse=True)
     count = 1 / float((np.bincount(member, weights) ** 2).sum())

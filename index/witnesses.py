@@ -110,8 +110,7 @@ def _priors(references: Sequence[Frame], sighting: Sighting) -> Prior:
 
 def _carried(rotations: Array, centers: Array, ups: Array, query: View) -> tuple[Array, Array]:
     """Rotations (n, 3, 3) and ups (n, 3) of references' boxes as ``carry`` puts them into the query's camera."""
-    if query.camera is None:
-        raise NoPoseError("a pose needs the view's camera")
+    assert query.camera is not None  # witnesses_of has refused those without
     x0, y0, x1, y1 = query.rect
     ray = query.camera.rays(((x0 + x1) / 2, (y0 + y1) / 2))
     up = np.zeros(3) if query.up is None else np.array(query.up)  # a copy: one type, compiled once
@@ -130,7 +129,7 @@ def sights_of(sightings: Sequence[Sighting], margins: Sequence[Array]) -> Sights
     cameras, rects, sides, precisions = [], [], [], []
     for sighting, margin in zip(sightings, margins, strict=True):
         camera, (x0, y0, x1, y1) = sighting.view.camera, sighting.view.rect
-        assert camera is not None  # _carried has refused those without
+        assert camera is not None  # witnesses_of has refused those without
         cameras.append([camera.fx, camera.fy, camera.cx, camera.cy])
         rects.append(np.array([x0, y0, x1, y1]) + margin * [x1 - x0, y1 - y0, x1 - x0, y1 - y0])
         sides.append([x0 <= 1, y0 <= 1, x1 >= camera.width - 1, y1 >= camera.height - 1])

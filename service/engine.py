@@ -166,16 +166,13 @@ class Engine:
         pictures = [decode(data, self._max_pixels // len(query.data)) for data in query.data]
         decoded = time.perf_counter() - start
         cameras = [query.intrinsics.of_picture(picture) for picture in pictures]
-        planes = [query.plane, *[None] * (len(pictures) - 1)]
+        # Up is the same direction for all of them; the plane is in the first one's frame.
+        up = None if query.plane is None else query.worlds_from_camera[0][:3, :3] @ query.plane.normal
         views = []
-        for i, (camera, plane, rect) in enumerate(zip(cameras, planes, query.rects, strict=True)):
-            views.append(View(camera, plane, _checked_one(rect, camera.width, camera.height, i), None))
-        if query.plane is not None:  # up is the same direction for all of them
-            up = query.worlds_from_camera[0][:3, :3] @ query.plane.normal
-            views = [
-                View(view.camera, view.plane, view.rect, world[:3, :3].T @ up)
-                for view, world in zip(views, query.worlds_from_camera, strict=True)
-            ]
+        for i, (camera, rect, world) in enumerate(zip(cameras, query.rects, query.worlds_from_camera, strict=True)):
+            checked = _checked_one(rect, camera.width, camera.height, i)
+            plane = query.plane if i == 0 else None
+            views.append(View(camera, plane, checked, None if up is None else world[:3, :3].T @ up))
         predictions, timing = snapshot.predictor.predict_views(
             [picture.pixels for picture in pictures],
             views,
