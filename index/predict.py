@@ -14,6 +14,7 @@ import numpy as np
 from index.confidence import Calibration
 from index.encoder import Encoder, open_encoder
 from index.fit import Fit, fit_box, fit_sightings
+from index.joined import Calibrated
 from index.picture import Image
 from index.schema import (
     Array,
@@ -25,7 +26,7 @@ from index.schema import (
     NoPoseError,
     View,
 )
-from index.search import FrameIndex, Rows, Vectors
+from index.search import Rows, Vectors
 from index.store import IndexVersion, open_index
 from index.transfer import transfer_box
 from index.witnesses import Sighting
@@ -90,7 +91,7 @@ class Predictor:
         EncoderMismatchError: the index's vectors come from another encoder.
     """
 
-    def __init__(self, encoder: Encoder, index: FrameIndex) -> None:
+    def __init__(self, encoder: Encoder, index: Calibrated) -> None:
         if index.encoder_digest not in (None, encoder.digest):
             path = index.path if isinstance(index, IndexVersion) else "index"
             raise EncoderMismatchError(
@@ -188,7 +189,7 @@ class Predictor:
         """The neighbours of an indexed frame, itself left out."""
         if not 1 <= k <= MAX_K:
             raise InvalidValueError("k", k, f"from 1 to {MAX_K}")
-        similarities, rows = self.index.search(self.index.vectors[row : row + 1], k + 1, category)
+        similarities, rows = self.index.search(self.index.vector(row)[None], k + 1, category)
         others = rows[0] != row
         return self._gather(similarities[0][others][:k], rows[0][others][:k])
 

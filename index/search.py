@@ -80,6 +80,11 @@ class FrameIndex:
         """The frame in ``row``."""
         return frame_from_row(self.table.slice(row, 1).to_pylist()[0])
 
+    def vector(self, row: int) -> Vectors:
+        """The vector of the frame in ``row``, (d,)."""
+        vector: Vectors = self.vectors[row]
+        return vector
+
     def search(
         self, vectors: Vectors, k: int, category: str | None = None, exclude_object: str | None = None
     ) -> tuple[Vectors, Rows]:

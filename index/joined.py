@@ -1,0 +1,127 @@
+"""Several sets of indexed frames, searched as if they were one."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from itertools import accumulate
+from typing import Protocol
+
+import numpy as np
+
+from index.confidence import Calibration
+from index.schema import Frame, InvalidValueError
+from index.search import Rows, Vectors
+
+
+class Searchable(Protocol):
+    """What ``FrameIndex``, ``GrownFrames`` and ``JoinedIndex`` have in common; described at ``FrameIndex``."""
+
+    def __len__(self) -> int: ...
+    @property
+    def dimension(self) -> int: ...
+    @property
+    def categories(self) -> tuple[str, ...]: ...
+    @property
+    def objects(self) -> tuple[str, ...]: ...
+    def row_of(self, frame_id: str) -> int: ...
+    def object_of(self, row: int) -> str: ...
+    def frame(self, row: int) -> Frame: ...
+    def vector(self, row: int) -> Vectors: ...
+    def search(
+        self, vectors: Vectors, k: int, category: str | None = None, exclude_object: str | None = None
+    ) -> tuple[Vectors, Rows]: ...
+
+
+class Calibrated(Searchable, Protocol):
+    """Frames that also know their encoder, and what their similarities are worth."""
+
+    @property
+    def encoder_digest(self) -> str | None: ...
+    @property
+    def known_threshold(self) -> float | None: ...
+    @property
+    def calibration(self) -> Calibration: ...
+
+
+class JoinedIndex:
+    """The rows of ``base``, then those of ``others``; encoder, threshold and calibration are those of ``base``.
+
+    Nothing is copied. A search is as exact as its parts': the k nearest of the parts' k nearest.
+
+    Raises InvalidValueError when the lengths of the vectors differ.
+    """
+
+    def __init__(self, base: Calibrated, *others: Searchable) -> None:
+        parts: tuple[Searchable, ...] = (base, *others)
+        for part in parts:
+            if part.dimension != base.dimension:
+                raise InvalidValueError("dimension", part.dimension, f"{base.dimension}, as of the first part")
+        self.encoder_digest, self.known_threshold = base.encoder_digest, base.known_threshold
+        self.calibration = base.calibration
+        self._parts = parts
+        self._ends = list(accumulate(len(part) for part in parts))
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    @property
+    def dimension(self) -> int:
+        """The length of a vector, d."""
+        return self._parts[0].dimension
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """The categories that occur, sorted."""
+        return tuple(sorted({name for part in self._parts for name in part.categories}))
+
+    @property
+    def objects(self) -> tuple[str, ...]:
+        """The identities that occur, sorted."""
+        return tuple(sorted({name for part in self._parts for name in part.objects}))
+
+    def part_of(self, row: int) -> tuple[int, int]:
+        """Which part holds ``row``, and the row there. Raises IndexError when there is no such row."""
+        if not 0 <= row < len(self):
+            raise IndexError(f"row {row} of {len(self)}")
+        part = bisect_right(self._ends, row)
+        return part, row - self._start(part)
+
+    def row_of(self, frame_id: str) -> int:
+        """The row of a frame. Raises KeyError when it is not indexed."""
+        for number, part in enumerate(self._parts):
+            try:
+                return self._start(number) + part.row_of(frame_id)
+            except KeyError:
+                continue
+        raise KeyError(frame_id)
+
+    def object_of(self, row: int) -> str:
+        """The identity that the frame in ``row`` shows."""
+        part, row = self.part_of(row)
+        return self._parts[part].object_of(row)
+
+    def frame(self, row: int) -> Frame:
+        """The frame in ``row``."""
+        part, row = self.part_of(row)
+        return self._parts[part].frame(row)
+
+    def vector(self, row: int) -> Vectors:
+        """The vector of the frame in ``row``, (d,)."""
+        part, row = self.part_of(row)
+        return self._parts[part].vector(row)
+
+    def search(
+        self, vectors: Vectors, k: int, category: str | None = None, exclude_object: str | None = None
+    ) -> tuple[Vectors, Rows]:
+        """As ``FrameIndex.search``."""
+        searched = [n for n, part in enumerate(self._parts) if category is None or category in part.categories]
+        if not searched:
+            raise InvalidValueError("category", category, f"one of {', '.join(self.categories)}")
+        found = [self._parts[n].search(vectors, k, category, exclude_object) for n in searched]
+        shifted = [np.where(rows < 0, -1, rows + self._start(n)) for n, (_, rows) in zip(searched, found, strict=True)]
+        similarities, rows = np.hstack([s for s, _ in found]), np.hstack(shifted)
+        best = np.argsort(-similarities, axis=1, kind="stable")[:, :k]
+        return np.take_along_axis(similarities, best, 1), np.take_along_axis(rows, best, 1)
+
+    def _start(self, part: int) -> int:
+        return self._ends[part - 1] if part else 0
