@@ -12,7 +12,8 @@ from scipy.spatial.transform import Rotation
 from index.predict import Match, Prediction
 from index.schema import Array, Box, Camera, Neighbour, View
 from service.engine import Result, Spent
-from service.live import Failure, Snapshot
+from service.followed import Enrolment
+from service.live import Failure, JoinedVersion, Snapshot
 from service.problems import Problem, problem_from_error
 
 Vector = tuple[float, float, float]
@@ -192,16 +193,25 @@ class FailureAnswer(BaseModel):
     reason: str
 
 
+class EnrolmentAnswer(BaseModel):
+    """What users enrolled."""
+
+    frames: int = Field(description="How many frames are enrolled, as far as they can be read.")
+    accepts: bool = Field(description="Whether more can be enrolled.")
+    failure: str | None = Field(description="Why the file of what is enrolled cannot be used.")
+
+
 class ReadyAnswer(BaseModel):
-    """What the open version of the index holds."""
+    """What the open version of the index holds, with what is enrolled."""
 
     index: str = Field(description="Its version.")
-    frames: int
+    frames: int = Field(description="Those that are enrolled included.")
     dimension: int = Field(description="Length of an embedding.")
     categories: list[str]
     failure: FailureAnswer | None = Field(
         description="A newer version that could not be opened, while this one goes on answering."
     )
+    enrolment: EnrolmentAnswer
 
 
 def pose_answer(result: Result, image_url: ImageUrl) -> PoseAnswer:
@@ -216,15 +226,17 @@ def neighbors_answer(result: Result, image_url: ImageUrl) -> NeighborsAnswer:
     return NeighborsAnswer(**_found(prediction, image_url), **_rest(result))
 
 
-def ready_answer(snapshot: Snapshot, failure: Failure | None) -> ReadyAnswer:
+def ready_answer(snapshot: Snapshot, failure: Failure | None, enrolment: Enrolment) -> ReadyAnswer:
     """What is open, and what failed to open since."""
     index = snapshot.index
+    enrolled = len(index.enrolled) if isinstance(index, JoinedVersion) else 0
     return ReadyAnswer(
         index=index.version,
         frames=len(index),
         dimension=index.dimension,
         categories=list(index.categories),
         failure=FailureAnswer(version=failure.version, reason=failure.reason) if failure else None,
+        enrolment=EnrolmentAnswer(frames=enrolled, accepts=enrolment.accepts, failure=enrolment.failure),
     )
 
 

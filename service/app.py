@@ -6,19 +6,16 @@ import functools
 import hashlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
-from urllib.parse import quote
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, FastAPI, Form, Query, Request, Response
 
 from index.encoder import Encoder, open_encoder
 from index.predict import DEFAULT_K
-from service import problems
+from service import objects, problems
 from service.answers import (
     AliveAnswer,
-    ImageUrl,
     NeighborsAnswer,
     PoseAnswer,
     ReadyAnswer,
@@ -27,6 +24,8 @@ from service.answers import (
     ready_answer,
 )
 from service.engine import Engine
+from service.enrol import Enroller
+from service.followed import Enrolment
 from service.forms import (
     MEDIA_TYPE,
     Category,
@@ -39,6 +38,7 @@ from service.forms import (
 )
 from service.live import LiveIndex
 from service.middleware import BodyLimit, RequestLog
+from service.routing import Link, Running, Service, refusals
 from service.settings import Settings
 from service.workers import Workers
 
@@ -62,47 +62,14 @@ _THUMBNAIL_AGE_S = 300
 EncoderOpener = Callable[[Path, str], Encoder]
 
 
-@dataclass(frozen=True, eq=False)
-class Service:
-    """What the routes stand on."""
-
-    live: LiveIndex
-    engine: Engine
-    workers: Workers
-
-
-# Coroutines, although they wait for nothing: FastAPI hands plain functions to a thread, which takes longer than they.
-async def _service(request: Request) -> Service:
-    service: Service = request.app.state.service
-    return service
-
-
-async def _image_url(request: Request) -> ImageUrl:
-    root = request.scope.get("root_path", "")
-    return lambda frame: f"{root}/frames/{quote(frame)}/image.jpg"
-
-
-Running = Annotated[Service, Depends(_service)]
-Link = Annotated[ImageUrl, Depends(_image_url)]
-
-
-def _refusals(**descriptions: str) -> dict[int | str, dict[str, Any]]:
-    """What OpenAPI says of the problems that a route answers with: ``_422="..."`` for a status, ``default`` for all."""
-    content = {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    return {
-        status.removeprefix("_"): {"description": description, "content": content}
-        for status, description in descriptions.items()
-    }
-
-
-_UPLOAD_REFUSALS = _refusals(
+_UPLOAD_REFUSALS = refusals(
     _413="The body is over the limit.",
     _415="The body is not multipart/form-data.",
     _422="A field is missing, outside its bound, or does not fit the others; the problem names it.",
     _503="No index is loaded yet, or too many requests wait already.",
 )
 _MULTIPART = [Depends(require_multipart)]
-router = APIRouter(responses=_refusals(default="Any refusal."))
+router = APIRouter(responses=refusals(default="Any refusal."))
 
 
 @router.post("/pose", tags=["queries"], responses=_UPLOAD_REFUSALS, dependencies=_MULTIPART)
@@ -142,7 +109,7 @@ async def neighbors(
     return await service.workers.run(lambda: neighbors_answer(service.engine.neighbours(query), link))
 
 
-@router.get("/neighbors", tags=["queries"], responses=_refusals(_404="No such frame."))
+@router.get("/neighbors", tags=["queries"], responses=refusals(_404="No such frame."))
 async def neighbors_of_frame(
     frame: Annotated[str, Query(description="The frame's id.")],
     service: Running,
@@ -162,7 +129,7 @@ async def neighbors_of_frame(
     responses={
         200: {"content": {"image/jpeg": {}}},
         304: {"description": "Not modified"},
-        **_refusals(_404="No such frame."),
+        **refusals(_404="No such frame."),
     },
 )
 def frame_image(frame: str, request: Request, service: Running) -> Response:
@@ -181,10 +148,10 @@ async def healthz() -> AliveAnswer:
     return AliveAnswer()
 
 
-@router.get("/readyz", tags=["operation"], responses=_refusals(_503="No index is loaded yet."))
+@router.get("/readyz", tags=["operation"], responses=refusals(_503="No index is loaded yet."))
 async def readyz(service: Running) -> ReadyAnswer:
     """Whether an index is loaded, and which."""
-    return ready_answer(service.live.snapshot, service.live.failure)
+    return ready_answer(service.live.snapshot, service.live.failure, service.enrolment)
 
 
 def create_app(settings: Settings, open_encoder: EncoderOpener = open_encoder) -> FastAPI:
@@ -202,6 +169,7 @@ def create_app(settings: Settings, open_encoder: EncoderOpener = open_encoder) -
         redirect_slashes=False,
     )
     app.include_router(router)
+    app.include_router(objects.router)
     problems.install(app)
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
     app.add_middleware(RequestLog)
@@ -210,12 +178,15 @@ def create_app(settings: Settings, open_encoder: EncoderOpener = open_encoder) -
 
 @asynccontextmanager
 async def _lifespan(settings: Settings, open_encoder: EncoderOpener, app: FastAPI) -> AsyncIterator[None]:
-    live = LiveIndex(settings.index, lambda folder: open_encoder(folder, settings.device), settings.poll_s)
+    enrolment = Enrolment(settings.enrolment or settings.index / "enrolled.sqlite", settings.enrolment_max_bytes)
+    live = LiveIndex(settings.index, lambda folder: open_encoder(folder, settings.device), settings.poll_s, enrolment)
     workers = Workers(settings.workers, settings.waiting)
-    app.state.service = Service(live, Engine(live, settings.max_pixels), workers)
+    enroller = Enroller(live, enrolment, settings.max_pixels)
+    app.state.service = Service(live, Engine(live, settings.max_pixels), workers, enrolment, enroller)
     live.start()
     try:
         yield
     finally:
         workers.close()
         live.close()
+        enrolment.close()

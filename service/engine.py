@@ -156,7 +156,7 @@ class Engine:
             picture.pixels, views, query.k, query.category, crops=crops, method=query.method
         )
         _raise_if_alone(predictions)
-        warnings = (*picture.warnings, *query.warnings, *_doubts(camera))
+        warnings = (*snapshot.warnings, *picture.warnings, *query.warnings, *_doubts(camera))
         return Result(views, predictions, snapshot.index.version, warnings, _spent(query, decoded, timing))
 
     def pose_of_views(self, query: ViewsQuery) -> Result:
@@ -180,7 +180,8 @@ class Engine:
             query.k,
             query.category,
         )
-        warnings = (*(w for picture in pictures for w in picture.warnings), *query.warnings, *_doubts(cameras[0]))
+        changed = (warning for picture in pictures for warning in picture.warnings)
+        warnings = (*snapshot.warnings, *changed, *query.warnings, *_doubts(cameras[0]))
         return Result(views, predictions, snapshot.index.version, warnings, _spent(query, decoded, timing))
 
     def neighbours(self, query: NeighboursQuery) -> Result:
@@ -191,7 +192,8 @@ class Engine:
         whole = (0.0, 0.0, float(picture.width), float(picture.height))
         views = [View(None, None, rect) for rect in _checked(query.rects or (whole,), picture.width, picture.height)]
         predictions, timing = snapshot.predictor.predict(picture.pixels, views, query.k, query.category)
-        return Result(views, predictions, snapshot.index.version, picture.warnings, _spent(query, decoded, timing))
+        warnings = (*snapshot.warnings, *picture.warnings)
+        return Result(views, predictions, snapshot.index.version, warnings, _spent(query, decoded, timing))
 
     def neighbours_of(self, frame: str, k: int, category: str | None) -> Result:
         """The frames and objects that an indexed frame is most like, itself left out. Raises UnknownFrameError."""
@@ -200,19 +202,27 @@ class Engine:
         prediction = snapshot.predictor.neighbours_of(row, k, category)
         searched = 1000 * (time.perf_counter() - start)
         spent = Spent(decode=0, embed=0, search=searched, fit=0, total=searched)
-        return Result([snapshot.index.frame(row).view], [prediction], snapshot.index.version, (), spent)
+        return Result([snapshot.index.frame(row).view], [prediction], snapshot.index.version, snapshot.warnings, spent)
 
     def thumbnail(self, frame: str) -> bytes:
         """The JPEG of an indexed frame. Raises UnknownFrameError."""
         snapshot = self._live.snapshot
-        return snapshot.index.thumbnail(_row_of(snapshot, frame))
+        row = _row_of(snapshot, frame)
+        try:
+            return snapshot.index.thumbnail(row)
+        except KeyError:
+            raise _unknown(snapshot, frame) from None
 
 
 def _row_of(snapshot: Snapshot, frame: str) -> int:
     try:
         return snapshot.index.row_of(frame)
     except KeyError:
-        raise UnknownFrameError("frame", frame, f"a frame of index version {snapshot.index.version}") from None
+        raise _unknown(snapshot, frame) from None
+
+
+def _unknown(snapshot: Snapshot, frame: str) -> UnknownFrameError:
+    return UnknownFrameError("frame", frame, f"a frame of index version {snapshot.index.version}, or an enrolled one")
 
 
 def _checked(rects: Sequence[Rect], width: int, height: int) -> list[Rect]:

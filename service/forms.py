@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 from fastapi import Request, UploadFile
+from numpy.typing import ArrayLike
 from pydantic import BaseModel, ConfigDict, Field, Json
 from starlette.exceptions import HTTPException
 
@@ -131,7 +132,7 @@ class PoseForm(BaseModel):
             raise InvalidValueError("up", self.up[0], "left out where plane is given: its normal says it")
         if self.plane is None and self.fit == "paper":
             raise InvalidValueError("fit", self.fit, "consensus where no plane is given")
-        plane, warnings = _plane(self.plane) if self.plane else (None, _GUESSED[bool(self.up)])
+        plane, warnings = plane_of(self.plane) if self.plane else (None, _GUESSED[bool(self.up)])
         return PoseQuery(
             data=data,
             intrinsics=Intrinsics(**self.camera.model_dump()),
@@ -191,7 +192,7 @@ class ViewsForm(BaseModel):
         for name in ("rect", "world_from_camera"):
             if len(getattr(self, name)) != len(data):
                 raise InvalidValueError(name, f"{len(getattr(self, name))} fields", f"one for each image, {len(data)}")
-        plane, warnings = _plane(self.plane) if self.plane else (None, (_NO_GROUND,))
+        plane, warnings = plane_of(self.plane) if self.plane else (None, (_NO_GROUND,))
         return ViewsQuery(
             data=tuple(data),
             rects=tuple(self.rect),
@@ -233,6 +234,11 @@ async def require_multipart(request: Request) -> None:
     await _require_multipart(request, {"rect"})
 
 
+async def require_multipart_given_once(request: Request) -> None:
+    """The same where every field is given once."""
+    await _require_multipart(request, set())
+
+
 async def require_multipart_of_views(request: Request) -> None:
     """The same where there is a field for each image."""
     await _require_multipart(request, {"image", "rect", "world_from_camera"})
@@ -250,17 +256,24 @@ async def _require_multipart(request: Request, repeated: set[str]) -> None:
 
 def _rigid(rows: Sequence[Sequence[float]], position: int) -> Array:
     """``world_from_camera`` (4, 4), checked to turn and move only."""
-    pose = np.array(rows, np.float64)
-    rotation = pose[:3, :3]
-    straight = np.abs(rotation @ rotation.T - np.eye(3)).max() < _ROTATION_TOLERANCE and np.linalg.det(rotation) > 0
-    if not straight or not np.array_equal(pose[3], [0, 0, 0, 1]):
-        bound = "a rotation and a translation: orthonormal, determinant +1, last row 0 0 0 1"
-        raise InvalidValueError(f"world_from_camera[{position}]", rows, bound)
-    u, _, vt = np.linalg.svd(rotation)  # text has few digits: what is nearly a rotation becomes one
-    pose[:3, :3] = u @ vt
+    pose, field = np.array(rows, np.float64), f"world_from_camera[{position}]"
+    if not np.array_equal(pose[3], [0, 0, 0, 1]):
+        raise InvalidValueError(field, rows, f"{_ROTATION}, a translation, and 0 0 0 1 as the last row")
+    pose[:3, :3] = rotation_of(pose[:3, :3], field)
     return pose
 
 
+def rotation_of(rows: ArrayLike, field: str) -> Array:
+    """Rows (3, 3) as a rotation: text has few digits, so what is nearly one becomes one. Raises InvalidValueError."""
+    rotation = np.array(rows, np.float64)
+    if np.abs(rotation @ rotation.T - np.eye(3)).max() >= _ROTATION_TOLERANCE or np.linalg.det(rotation) <= 0:
+        raise InvalidValueError(field, rows, _ROTATION)
+    u, _, vt = np.linalg.svd(rotation)
+    straight: Array = u @ vt
+    return straight
+
+
+_ROTATION = "a rotation: orthonormal with determinant +1"
 _NO_GROUND = "plane: not given; distance and tilt are told from the neighbors' objects and pictures"
 _GUESSED = {
     True: ("plane: not given; the distance is told from the size of the neighbors' objects",),
@@ -268,7 +281,8 @@ _GUESSED = {
 }
 
 
-def _plane(field: PlaneField) -> tuple[Plane, tuple[str, ...]]:
+def plane_of(field: PlaneField) -> tuple[Plane, tuple[str, ...]]:
+    """The plane, with its normal on the camera's side, and a warning where it had to be turned."""
     normal = np.array(field.normal)
     if abs(normal @ field.point) < _LEAST_HEIGHT * np.linalg.norm(normal):
         raise InvalidValueError("plane.point", field.point, "such that the plane does not pass through the camera")

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from index.encoder import Encoder
+from index.growing import GrownFrames
+from index.joined import JoinedIndex
 from index.predict import Predictor
 from index.schema import ArtifactError, NearposeError
-from index.store import IndexVersion, current_version, open_index
+from index.store import IndexVersion, current_version, open_index, read_manifest, versions
+from service.catalogue import Catalogue
+from service.followed import Enrolment, Followed
 
 logger = logging.getLogger(__name__)
 
@@ -32,12 +37,39 @@ class Failure:
     reason: str
 
 
+class JoinedVersion(JoinedIndex):
+    """A version of the index, and what was enrolled beside it."""
+
+    def __init__(self, base: IndexVersion, enrolled: GrownFrames, thumbnail: Callable[[str], bytes]) -> None:
+        super().__init__(base, enrolled)
+        self._base, self.enrolled, self._thumbnail = base, enrolled, thumbnail
+
+    @property
+    def version(self) -> str:
+        """The name of the version of the index."""
+        return self._base.version
+
+    def thumbnail(self, row: int) -> bytes:
+        """The JPEG of a frame. Raises KeyError for an enrolled frame that has been removed meanwhile."""
+        part, row = self.part_of(row)
+        return self._base.thumbnail(row) if part == 0 else self._thumbnail(self.enrolled.frame(row).id)
+
+
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """One version, open: all that answering takes."""
+    """One version, open, with what is enrolled: all that answering takes.
 
-    index: IndexVersion
+    Attributes:
+        catalogue: the objects of the version alone.
+        followed: what is enrolled; None where nothing can be.
+        warnings: what every answer must say.
+    """
+
+    index: IndexVersion | JoinedVersion
     predictor: Predictor
+    catalogue: Catalogue
+    followed: Followed | None = None
+    warnings: tuple[str, ...] = ()
 
 
 class LiveIndex:
@@ -50,11 +82,15 @@ class LiveIndex:
         root: the folder that holds ``CURRENT``; it may not exist yet.
         open_encoder: opens a version's encoder; runs in the watching thread.
         poll_s: seconds between two looks at ``CURRENT``.
+        enrolment: what users enrolled is searched with every version, as soon as it is enrolled.
     """
 
-    def __init__(self, root: Path, open_encoder: Callable[[Path], Encoder], poll_s: float) -> None:
-        self._root, self._open_encoder, self._poll_s = root, open_encoder, poll_s
+    def __init__(
+        self, root: Path, open_encoder: Callable[[Path], Encoder], poll_s: float, enrolment: Enrolment | None = None
+    ) -> None:
+        self._root, self._open_encoder, self._poll_s, self._enrolment = root, open_encoder, poll_s, enrolment
         self._snapshot: Snapshot | None = None
+        self._joined: tuple[tuple[Snapshot, GrownFrames, tuple[str, ...]], Snapshot] | None = None
         self._failed_at = 0.0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watch-index", daemon=True)
@@ -62,11 +98,14 @@ class LiveIndex:
 
     @property
     def snapshot(self) -> Snapshot:
-        """The open version. Raises NotReadyError while there is none."""
-        if self._snapshot is None:
+        """The open version, with all that is enrolled by now. Raises NotReadyError while there is none."""
+        opened = self._snapshot
+        if opened is None:
             reason = f"{self.failure.version}: {self.failure.reason}" if self.failure else "it is being opened"
             raise NotReadyError(f"no index is loaded ({reason})")
-        return self._snapshot
+        if self._enrolment is None or opened.followed is None:
+            return opened
+        return self._with_enrolled(opened, self._enrolment, opened.followed)
 
     def start(self) -> None:
         """Begins to watch. The first version is opened in the background, too."""
@@ -82,6 +121,7 @@ class LiveIndex:
         version = CURRENT
         try:
             version = current_version(self._root)
+            self._open_enrolment()
             if not self._is_open(version):
                 if self._failed_lately(version):
                     return
@@ -107,13 +147,51 @@ class LiveIndex:
         index = open_index(self._root, version)
         predictor = Predictor(self._encoder_of(index), index)
         predictor.warm_up()
-        return Snapshot(index, predictor)
+        followed = self._followed_with(predictor.encoder) if self._enrolment else None
+        return Snapshot(index, predictor, Catalogue(index), followed)
+
+    def _open_enrolment(self) -> None:
+        """Opens what is enrolled, where it is not; frees it of the vectors of encoders that no version has any more."""
+        if self._enrolment is None or not self._enrolment.open():
+            return
+        folders = [self._root / "versions" / name for name in versions(self._root)]
+        with contextlib.suppress(NearposeError):
+            self._enrolment.store.forget_vectors({read_manifest(folder)["encoder_digest"] for folder in folders})
+
+    def _followed_with(self, encoder: Encoder) -> Followed | None:
+        """What is enrolled as ``encoder`` sees it, all of it embedded; the open one where the encoder is the same."""
+        assert self._enrolment is not None
+        if self._snapshot is not None and self._snapshot.predictor.encoder is encoder:
+            return self._snapshot.followed
+        followed = Followed(self._enrolment, encoder)
+        followed.prepare()
+        return followed
+
+    def _with_enrolled(self, opened: Snapshot, enrolment: Enrolment, followed: Followed) -> Snapshot:
+        """``opened`` with all that is enrolled; the same one as long as that is the same."""
+        key = (opened, followed.current(), enrolment.warnings)
+        known = self._joined
+        if known is None or known[0] != key:
+            known = self._joined = (key, self._join(*key))
+        return known[1]
 
     def _encoder_of(self, index: IndexVersion) -> Encoder:
         """The version's encoder; the open one where it is the same, which spares its loading and its memory."""
         if self._snapshot is not None and self._snapshot.index.encoder_digest == index.encoder_digest:
             return self._snapshot.predictor.encoder
         return self._open_encoder(index.encoder_path)
+
+    def _join(self, opened: Snapshot, frames: GrownFrames, warnings: tuple[str, ...]) -> Snapshot:
+        if len(frames) == 0:
+            return replace(opened, warnings=warnings) if warnings else opened
+        assert isinstance(opened.index, IndexVersion)
+        index = JoinedVersion(opened.index, frames, self._enrolled_thumbnail)
+        return replace(opened, index=index, predictor=Predictor(opened.predictor.encoder, index), warnings=warnings)
+
+    def _enrolled_thumbnail(self, frame: str) -> bytes:
+        assert self._enrolment is not None
+        with self._enrolment.using() as store:
+            return store.thumbnail(frame)
 
     def _remember(self, failure: Failure, error: Exception) -> None:
         if failure != self.failure:

@@ -17,6 +17,8 @@ from starlette.responses import Response
 
 from index.schema import GeometryError, ImageError, InvalidValueError, NearposeError, NoPoseError, OutOfViewError
 from service.engine import UnknownFrameError
+from service.enrolment import KeyReusedError, UnknownObjectError
+from service.enrolment_file import EnrolmentUnavailableError, StorageFullError
 from service.live import NotReadyError
 from service.workers import OverloadedError
 
@@ -46,8 +48,8 @@ class Problem(BaseModel):
 
     type: str = Field(
         description="Which kind, stable: `urn:nearpose:problem:` and one of `invalid-value`, `unknown-frame`, "
-        "`geometry`, `no-pose`, `unreadable-image`, `not-ready`, `overloaded`, `internal`; or "
-        "`about:blank`, where the status says it all."
+        "`unknown-object`, `geometry`, `no-pose`, `unreadable-image`, `key-reused`, `not-ready`, `overloaded`, "
+        "`enrolment-unavailable`, `storage-full`, `internal`; or `about:blank`, where the status says it all."
     )
     title: str = Field(description="The kind, in words.")
     status: int = Field(description="The HTTP status.")
@@ -74,6 +76,8 @@ class BodyTooLargeError(HTTPException):
 # By error class: status, type, title, and the field where the error itself names none.
 _KINDS: dict[type[Exception], tuple[int, str, str, str | None]] = {
     UnknownFrameError: (404, "unknown-frame", "The index has no such frame", "frame"),
+    UnknownObjectError: (404, "unknown-object", "There is no such object", "object"),
+    KeyReusedError: (422, "key-reused", "The idempotency key came with another request", None),
     InvalidValueError: (422, "invalid-value", "A value is outside its bound", None),
     GeometryError: (422, "geometry", "The parts of the query do not fit together", "plane"),
     OutOfViewError: (422, "geometry", "The parts of the query do not fit together", "rect"),
@@ -81,6 +85,8 @@ _KINDS: dict[type[Exception], tuple[int, str, str, str | None]] = {
     ImageError: (422, "unreadable-image", "The image cannot be read", "image"),
     NotReadyError: (503, "not-ready", "No index is loaded", None),
     OverloadedError: (503, "overloaded", "Too many requests at once", None),
+    EnrolmentUnavailableError: (503, "enrolment-unavailable", "Nothing can be enrolled here", None),
+    StorageFullError: (507, "storage-full", "There is no room for more", None),
 }
 _HEADERS = {503: {"Retry-After": "1"}}
 

@@ -32,6 +32,15 @@ class Settings(BaseSettings):
     max_pixels: int = Field(
         default=50_000_000, ge=64, description="largest picture, width x height, whatever its file size"
     )
+    enrolment: Path | None = Field(
+        default=None,
+        description="file of what users enrol, on a local disk; by default enrolled.sqlite in the index's folder",
+    )
+    enrolment_max_bytes: int = Field(
+        default=4 * 2**30,
+        ge=0,
+        description="largest size of that file; 0 turns enrolment off, what is enrolled included",
+    )
     poll_s: float = Field(default=1.0, gt=0, description="seconds between two looks for a new version of the index")
     shutdown_s: int = Field(
         default=30, ge=0, description="seconds that running requests are given when the service stops"
