@@ -66,8 +66,8 @@ class EnrolmentStore:
             create(path)
         with refusals(path):
             verify(path)
-            self._reader = reader(path)
             self._writer = writer(path)
+            self._reader = reader(path)
         self._inode = path.stat().st_ino
         self._reading, self._writing = threading.Lock(), threading.Lock()
         self._lock = write_lock(path)

@@ -53,6 +53,14 @@ CREATE INDEX vectors_by_frame ON vectors (seq);
 CREATE TABLE state (deletions INTEGER NOT NULL) STRICT;
 INSERT INTO state VALUES (0);
 """
+# What each writing connection is told. A restored copy may not be in WAL mode; secure_delete: removed means gone.
+_SETTINGS = (
+    "journal_mode = WAL",
+    "synchronous = FULL",
+    "foreign_keys = ON",
+    "secure_delete = ON",
+    "journal_size_limit = 16777216",
+)
 BUSY_S = 10.0
 _READ_ONLY = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM)
 _UNREADABLE = (sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS)
@@ -115,7 +123,7 @@ def reader(path: Path) -> sqlite3.Connection:
     db = _connected(path, "mode=ro")
     log = path.with_name(path.name + "-wal")
     try:
-        db.execute("SELECT 1 FROM sqlite_master").fetchone()
+        db.execute("SELECT count(*) FROM sqlite_master").fetchall()
     except sqlite3.OperationalError:
         db.close()
         if log.exists() and log.stat().st_size:
@@ -129,13 +137,8 @@ def writer(path: Path) -> sqlite3.Connection | None:
     """A connection that makes every commit durable, or None where the file is read-only."""
     db = _connected(path, "mode=rw")
     try:
-        for setting in (
-            "synchronous = FULL",
-            "foreign_keys = ON",
-            "secure_delete = ON",
-            "journal_size_limit = 16777216",
-        ):
-            db.execute(f"PRAGMA {setting}")
+        for setting in _SETTINGS:
+            db.execute(f"PRAGMA {setting}").fetchall()
         db.execute("BEGIN IMMEDIATE")
         db.execute("ROLLBACK")
     except sqlite3.OperationalError as error:

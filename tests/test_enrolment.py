@@ -229,6 +229,18 @@ def test_a_full_disk_is_told_and_the_file_stays_whole(path, store):
         assert ids(other.changes(DIGEST)) == ["a", "c"]
 
 
+def test_a_copy_made_while_it_is_in_use_is_whole_and_durable_again(path, store, tmp_path):
+    """As docs/enrolment.md says to make one."""
+    store.add(enrolee("a"))
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.execute("VACUUM INTO ?", (str(tmp_path / "copy.sqlite"),))
+    store.add(enrolee("b"))
+    with contextlib.closing(EnrolmentStore(tmp_path / "copy.sqlite", LARGE)) as copy:
+        copy.add(enrolee("c"))
+        assert ids(copy.changes(DIGEST)) == ["a", "c"]
+        test_commits_are_made_durable(tmp_path, copy)
+
+
 def filled(path) -> bytes:
     with contextlib.closing(EnrolmentStore(path, LARGE)) as store:
         for number in range(20):
