@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import logging.config
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ from fastapi import APIRouter, Depends, FastAPI, Form, Query, Request, Response
 from index.encoder import Encoder, open_encoder
 from index.predict import DEFAULT_K
 from service import problems
+from service.admission import Admission, CancelOnDisconnect
 from service.answers import (
     AliveAnswer,
     ImageUrl,
@@ -38,6 +41,7 @@ from service.forms import (
     require_multipart_of_views,
 )
 from service.live import LiveIndex
+from service.logs import log_config
 from service.middleware import BodyLimit, RequestLog
 from service.settings import Settings
 from service.workers import Workers
@@ -58,6 +62,8 @@ curl -F image=@cup.jpg -F 'camera={"fx": 525, "fy": 525, "cx": 240, "cy": 320}' 
 ```
 """
 _THUMBNAIL_AGE_S = 300
+
+SETTINGS = "NEARPOSE_SETTINGS_OF_PROCESSES"  # environment variable: all settings, as JSON
 
 EncoderOpener = Callable[[Path, str], Encoder]
 
@@ -204,14 +210,23 @@ def create_app(settings: Settings, open_encoder: EncoderOpener = open_encoder) -
     app.include_router(router)
     problems.install(app)
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
+    app.add_middleware(Admission)
+    app.add_middleware(CancelOnDisconnect)
     app.add_middleware(RequestLog)
     return app
+
+
+def create_app_from_environment() -> FastAPI:
+    """The app as each of several processes makes it for itself, from the settings that the first one has read."""
+    settings = Settings.model_validate_json(os.environ[SETTINGS])
+    logging.config.dictConfig(log_config(settings.log_format))
+    return create_app(settings)
 
 
 @asynccontextmanager
 async def _lifespan(settings: Settings, open_encoder: EncoderOpener, app: FastAPI) -> AsyncIterator[None]:
     live = LiveIndex(settings.index, lambda folder: open_encoder(folder, settings.device), settings.poll_s)
-    workers = Workers(settings.workers, settings.waiting)
+    workers = Workers(settings.threads, settings.waiting, settings.burst_ms / 1000, settings.standing_ms / 1000)
     app.state.service = Service(live, Engine(live, settings.max_pixels), workers)
     live.start()
     try:

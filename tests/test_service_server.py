@@ -90,7 +90,7 @@ def test_no_request_is_dropped_while_the_index_changes(root):
 
 def test_the_server_answers_while_it_works(root):
     encoder = ColourEncoder()
-    with serving(root, encoder, workers=1) as client, ThreadPoolExecutor(1) as pool:
+    with serving(root, encoder, threads=1) as client, ThreadPoolExecutor(1) as pool:
         wait_until(lambda: is_ready(client))
         encoder.release.clear()
         slow = pool.submit(posted, client, QUERY, JPEG)
@@ -103,7 +103,7 @@ def test_the_server_answers_while_it_works(root):
 
 def test_the_line_of_waiting_requests_is_bounded(root):
     encoder = ColourEncoder()
-    with serving(root, encoder, workers=1, waiting=1) as client, ThreadPoolExecutor(3) as pool:
+    with serving(root, encoder, threads=1, waiting=1) as client, ThreadPoolExecutor(3) as pool:
         wait_until(lambda: is_ready(client))
         encoder.release.clear()
         requests = [pool.submit(posted, client, QUERY, JPEG) for _ in range(3)]
