@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
 
+import cv2
 from fastapi import APIRouter, Depends, FastAPI, Form, Query, Request, Response
 
 from index.encoder import Encoder, open_encoder
@@ -193,18 +194,18 @@ async def readyz(service: Running) -> ReadyAnswer:
     return ready_answer(service.live.snapshot, service.live.failure)
 
 
-def create_app(settings: Settings, open_encoder: EncoderOpener = open_encoder) -> FastAPI:
+def create_app(settings: Settings, open_encoder: EncoderOpener | None = None) -> FastAPI:
     """The service as an ASGI app. It may be started before there is an index: it answers 503 until one appears.
 
     Args:
         settings: see there.
-        open_encoder: opens the encoder in a folder, on a device.
+        open_encoder: opens the encoder in a folder, on a device; by default ``index.encoder``'s.
     """
     app = FastAPI(
         title="nearpose",
         version="1",
         description=_DESCRIPTION,
-        lifespan=functools.partial(_lifespan, settings, open_encoder),
+        lifespan=functools.partial(_lifespan, settings, open_encoder or _open_encoder),
         redirect_slashes=False,
     )
     app.include_router(router)
@@ -223,8 +224,12 @@ def create_app_from_environment() -> FastAPI:
     return create_app(settings)
 
 
+_open_encoder = functools.partial(open_encoder, many_callers=True)
+
+
 @asynccontextmanager
 async def _lifespan(settings: Settings, open_encoder: EncoderOpener, app: FastAPI) -> AsyncIterator[None]:
+    cv2.setNumThreads(1)  # requests run side by side: threads inside each would only wait for a core
     live = LiveIndex(settings.index, lambda folder: open_encoder(folder, settings.device), settings.poll_s)
     workers = Workers(settings.threads, settings.waiting, settings.burst_ms / 1000, settings.standing_ms / 1000)
     app.state.service = Service(live, Engine(live, settings.max_pixels), workers)

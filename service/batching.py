@@ -22,9 +22,9 @@ LARGEST_BATCH = 32  # lookups; beyond it no encoder gets faster, and the last in
 class _Call(Generic[T, R]):
     item: T
     woken: threading.Event = field(default_factory=threading.Event)
+    batch: list[_Call[T, R]] | None = None  # what its thread is to do, itself included
     result: R | None = None
     error: BaseException | None = None
-    done: bool = False
 
 
 class Batcher(Generic[T, R]):
@@ -40,38 +40,40 @@ class Batcher(Generic[T, R]):
 
     def __init__(self, work: Callable[[Sequence[T]], Sequence[R]], largest: int = LARGEST_BATCH) -> None:
         self._work, self._largest = work, largest
-        self._lock, self._line, self._busy = threading.Lock(), deque[_Call[T, R]](), False
+        self._lock, self._idle = threading.Lock(), True
+        self._line: deque[_Call[T, R]] = deque()  # empty while nothing is in work
 
     def __call__(self, item: T) -> R:
         """``work([item])[0]``, done together with the others that wait."""
         call: _Call[T, R] = _Call(item)
         with self._lock:
-            self._line.append(call)
-            leads, self._busy = not self._busy, True
-        if not leads:
+            if self._idle:
+                self._idle, call.batch = False, [call]
+            else:
+                self._line.append(call)
+        if call.batch is None:
             call.woken.wait()
-        if not call.done:
-            self._lead()
+        if call.batch is not None:
+            self._do(call.batch)
         if call.error is not None:
             raise call.error
-        return call.result  # type: ignore[return-value]  # set, since done
+        return call.result  # type: ignore[return-value]  # set, where there is no error
 
-    def _lead(self) -> None:
-        """Does what is in line, the caller's own item first, and wakes the next to lead."""
-        with self._lock:
-            batch = [self._line.popleft() for _ in range(min(self._largest, len(self._line)))]
+    def _do(self, batch: list[_Call[T, R]]) -> None:
+        """Does a batch, gives the line to the first in it, and wakes those whose results are there."""
         try:
             for call, result in zip(batch, self._work([call.item for call in batch]), strict=True):
                 call.result = result
         except BaseException as error:
             for call in batch:
                 call.error = error
-        for call in batch:
-            call.done = True
         with self._lock:
-            next_leader = self._line[0] if self._line else None
-            self._busy = next_leader is not None
-        for call in (*([next_leader] if next_leader else []), *batch):
+            following = [self._line.popleft() for _ in range(min(self._largest, len(self._line)))]
+            self._idle = not following
+        if following:
+            following[0].batch = following
+            following[0].woken.set()
+        for call in batch:
             call.woken.set()
 
 
