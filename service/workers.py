@@ -87,11 +87,14 @@ class Workers:
         if not self._line:
             self._last_empty = time.monotonic()
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._line.append((time.monotonic(), place))
+        entry = (time.monotonic(), place)
+        self._line.append(entry)
         try:
             await place
         except asyncio.CancelledError:
-            if place.done() and not place.cancelled() and place.exception() is None:
+            if entry in self._line:
+                self._line.remove(entry)
+            elif place.done() and not place.cancelled() and place.exception() is None:
                 self._release()  # the turn had come: it goes to the next
             raise
 
@@ -100,7 +103,7 @@ class Workers:
         now = time.monotonic()
         while self._line:
             since, place = self._line.popleft()
-            if place.done():  # cancelled
+            if place.cancelled():  # its task has not run since
                 continue
             if now - since <= self._longest_wait(now):
                 place.set_result(None)
