@@ -13,6 +13,7 @@ import json
 import random
 import shutil
 import signal
+import sys
 import tempfile
 import threading
 import time
@@ -103,6 +104,7 @@ def kill_again_and_again(index: Path, kills: int, clients: int, seed: int, *argu
             for thread in threads:
                 thread.join()
         result["kills"] += 1
+        print(f"kill {result['kills']}: {len(acknowledged)} acknowledged", file=sys.stderr, flush=True)
         pending = [key for thread in threads for key in (*thread.unanswered, *thread._pending)]
         for thread in threads:
             acknowledged |= thread.acknowledged

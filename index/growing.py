@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.schema import Frame, InvalidValueError
-from index.search import Rows, Vectors
+from index.search import Rows, Vectors, bitmap_of, nearest
 
 Labels = NDArray[np.int32]
 Buffer = TypeVar("Buffer", Vectors, Labels)
@@ -66,6 +66,11 @@ class GrownFrames:
         """The identities that occur, sorted."""
         return tuple(sorted(self._objects.known[: self._counts[1]]))
 
+    def check_category(self, category: str | None) -> None:
+        """Raises InvalidValueError for a category that is not here; None is none in particular."""
+        if category is not None and category not in self.categories:
+            raise InvalidValueError("category", category, f"one of {', '.join(self.categories)}")
+
     def row_of(self, frame_id: str) -> int:
         """The row of a frame. Raises KeyError when it is not here."""
         row = self._row_by_id[frame_id]
@@ -95,21 +100,23 @@ class GrownFrames:
         if vectors.ndim != 2 or vectors.shape[1] != self.dimension:
             raise InvalidValueError("vectors", vectors.shape, f"(n, {self.dimension})")
         queries = np.ascontiguousarray(vectors, dtype=np.float32)
-        if category is None and exclude_object is None:
-            return _nearest(queries, self.vectors, k)
-        wanted = np.flatnonzero(self._wanted(category, exclude_object))
-        similarities, found = _nearest(queries, self.vectors[wanted], k)
-        return similarities, np.where(found < 0, -1, wanted[found]) if len(wanted) else found
+        if len(self) == 0:
+            self.check_category(category)
+            return np.full((len(queries), k), -np.inf, np.float32), np.full((len(queries), k), -1, np.int64)
+        unfiltered = category is None and exclude_object is None
+        selector = None if unfiltered else self._selector(category, exclude_object)
+        similarities, rows = nearest(queries, self.vectors, k, selector)
+        similarities[rows < 0] = -np.inf
+        return similarities, rows
 
-    def _wanted(self, category: str | None, exclude_object: str | None) -> NDArray[np.bool_]:
-        if category is not None and category not in self.categories:
-            raise InvalidValueError("category", category, f"one of {', '.join(self.categories)}")
+    def _selector(self, category: str | None, exclude_object: str | None) -> faiss.IDSelectorBitmap:
+        self.check_category(category)
         wanted = np.ones(len(self), dtype=bool)
         if category is not None:
             wanted &= self._labels[:, 0] == self._categories.numbers[category]
         if exclude_object is not None:
             wanted &= self._labels[:, 1] != self._objects.numbers.get(exclude_object, -1)
-        return wanted
+        return bitmap_of(wanted)
 
 
 class GrowingIndex:
@@ -157,14 +164,6 @@ class GrowingIndex:
         kept = GrowingIndex(self.vectors.shape[1])
         kept.append([self.frames[row] for row in rows], self.vectors[np.asarray(rows, np.int64)])
         return kept
-
-
-def _nearest(queries: Vectors, vectors: Vectors, k: int) -> tuple[Vectors, Rows]:
-    if len(vectors) == 0:
-        return np.full((len(queries), k), -np.inf, np.float32), np.full((len(queries), k), -1, np.int64)
-    similarities, rows = faiss.knn(queries, vectors, k, metric=faiss.METRIC_INNER_PRODUCT)
-    similarities[rows < 0] = -np.inf
-    return similarities, rows
 
 
 def _with_room(buffer: Buffer, count: int) -> Buffer:

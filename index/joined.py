@@ -23,6 +23,7 @@ class Searchable(Protocol):
     def categories(self) -> tuple[str, ...]: ...
     @property
     def objects(self) -> tuple[str, ...]: ...
+    def check_category(self, category: str | None) -> None: ...
     def row_of(self, frame_id: str) -> int: ...
     def object_of(self, row: int) -> str: ...
     def frame(self, row: int) -> Frame: ...
@@ -79,6 +80,11 @@ class JoinedIndex:
         """The identities that occur, sorted."""
         return tuple(sorted({name for part in self._parts for name in part.objects}))
 
+    def check_category(self, category: str | None) -> None:
+        """Raises InvalidValueError for a category that no part has; None is none in particular."""
+        if category is not None and not any(category in part.categories for part in self._parts):
+            raise InvalidValueError("category", category, f"one of {', '.join(self.categories)}")
+
     def part_of(self, row: int) -> tuple[int, int]:
         """Which part holds ``row``, and the row there. Raises IndexError when there is no such row."""
         if not 0 <= row < len(self):
@@ -114,9 +120,8 @@ class JoinedIndex:
         self, vectors: Vectors, k: int, category: str | None = None, exclude_object: str | None = None
     ) -> tuple[Vectors, Rows]:
         """As ``FrameIndex.search``."""
+        self.check_category(category)
         searched = [n for n, part in enumerate(self._parts) if category is None or category in part.categories]
-        if not searched:
-            raise InvalidValueError("category", category, f"one of {', '.join(self.categories)}")
         found = [self._parts[n].search(vectors, k, category, exclude_object) for n in searched]
         shifted = [np.where(rows < 0, -1, rows + self._start(n)) for n, (_, rows) in zip(searched, found, strict=True)]
         similarities, rows = np.hstack([s for s, _ in found]), np.hstack(shifted)

@@ -15,7 +15,7 @@ from service.engine import Intrinsics
 from service.enrolled import Enrolee, Receipt
 from service.enrolment import EnrolmentStore
 from service.followed import Enrolment
-from service.keep import embed, keep
+from service.keep import KEPT_SIDE, embed, keep
 from service.live import LiveIndex, Snapshot
 
 MAX_OBJECT, MAX_CATEGORY = 128, 64  # characters
@@ -104,11 +104,11 @@ class Enroller:
         indexed, enrolled = snapshot.catalogue.find(query.object_id), store.object(query.object_id)
         known = enrolled or indexed
         _check_names(query, known.category if known else None, snapshot.index.categories)
-        picture = decode(query.data, self._max_pixels)
+        picture = decode(query.data, self._max_pixels, [query.rect], KEPT_SIDE)
         view = _view(query, picture)
         if query.box is not None:
             _check_box(query.box, view)
-        kept, encoder = keep(picture.pixels, view.rect), snapshot.predictor.encoder
+        kept, encoder = keep(picture.pixels, picture.window(view.rect)), snapshot.predictor.encoder
         vector = embed(encoder, [kept])[0]
         category, warnings = query.category or (known.category if known else None), query.warnings
         if category is None:

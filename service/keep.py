@@ -21,7 +21,7 @@ from index.search import Vectors
 from service.enrolled import Kept
 
 _MARGIN = 0.25  # of the rectangle's longest side, on each side: what an encoder of another crop may want to see
-_LONGEST_SIDE = 512  # of the rectangle in what is kept, pixels: more than twice what encoders look at
+KEPT_SIDE = 512  # of the rectangle in what is kept, pixels: more than twice what encoders look at
 _QUALITY = 95
 _THUMBNAIL_SIDE, _THUMBNAIL_QUALITY = 320, 85  # as those of an index
 
@@ -33,7 +33,7 @@ def keep(image: Image, rect: Rect) -> Kept:
     margin = _MARGIN * longest
     left, top = max(0, math.floor(x0 - margin)), max(0, math.floor(y0 - margin))
     window = image[top : math.ceil(y1 + margin), left : math.ceil(x1 + margin)]
-    small = _shrunk(window, _LONGEST_SIDE / longest)
+    small = _shrunk(window, KEPT_SIDE / longest)
     sx, sy = small.shape[1] / window.shape[1], small.shape[0] / window.shape[0]
     inside = ((x0 - left) * sx, (y0 - top) * sy, (x1 - left) * sx, (y1 - top) * sy)
     thumbnail = _shrunk(image, _THUMBNAIL_SIDE / max(image.shape[:2]))

@@ -16,6 +16,7 @@ from index.joined import JoinedIndex
 from index.predict import Predictor
 from index.schema import ArtifactError, NearposeError
 from index.store import IndexVersion, current_version, open_index, read_manifest, versions
+from service.batching import BatchedPredictor
 from service.catalogue import Catalogue
 from service.followed import Enrolment, Followed
 
@@ -145,7 +146,7 @@ class LiveIndex:
 
     def _open(self, version: str) -> Snapshot:
         index = open_index(self._root, version)
-        predictor = Predictor(self._encoder_of(index), index)
+        predictor = BatchedPredictor(self._encoder_of(index), index)
         predictor.warm_up()
         followed = self._followed_with(predictor.encoder) if self._enrolment else None
         return Snapshot(index, predictor, Catalogue(index), followed)
@@ -186,7 +187,9 @@ class LiveIndex:
             return replace(opened, warnings=warnings) if warnings else opened
         assert isinstance(opened.index, IndexVersion)
         index = JoinedVersion(opened.index, frames, self._enrolled_thumbnail)
-        return replace(opened, index=index, predictor=Predictor(opened.predictor.encoder, index), warnings=warnings)
+        return replace(
+            opened, index=index, predictor=BatchedPredictor(opened.predictor.encoder, index), warnings=warnings
+        )
 
     def _enrolled_thumbnail(self, frame: str) -> bytes:
         assert self._enrolment is not None
