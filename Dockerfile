@@ -4,7 +4,8 @@
 
 FROM python:3.11-slim AS base
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 NUMBA_CACHE_DIR=/tmp/numba
-RUN useradd --create-home --uid 10001 nearpose && install --directory --owner nearpose /run/nearpose /captures
+RUN useradd --create-home --uid 10001 nearpose && \
+    install --directory --owner nearpose /run/nearpose /var/lib/nearpose /captures
 WORKDIR /app
 COPY pyproject.toml README.md LICENSE ./
 COPY index index

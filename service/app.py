@@ -156,7 +156,7 @@ async def healthz() -> AliveAnswer:
 
 
 @router.get("/readyz", tags=["operation"], responses=refusals(_503="No index is loaded yet."))
-async def readyz(service: Running) -> ReadyAnswer:
+def readyz(service: Running) -> ReadyAnswer:
     """Whether an index is loaded, and which."""
     return ready_answer(service.live.snapshot, service.live.failure, service.enrolment)
 

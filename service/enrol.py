@@ -72,6 +72,11 @@ class Enroller:
                 return receipt
             return store.add(self._enrolee(query, snapshot, store))
 
+    @property
+    def warnings(self) -> Sequence[str]:
+        """What an answer that lists objects must say."""
+        return self._enrolment.warnings
+
     def objects(self, after: str, limit: int) -> list[Known]:
         """The first ``limit`` objects, indexed or enrolled, whose ids come after ``after``, in the order of ids."""
         catalogue = self._live.snapshot.catalogue
@@ -81,9 +86,10 @@ class Enroller:
             return objects_after(catalogue, store, after, limit)
 
     def object(self, object_id: str) -> Known:
-        """An object, indexed or enrolled. Raises UnknownObjectError."""
+        """An object, indexed or enrolled. Raises UnknownObjectError, EnrolmentUnavailableError (it may be enrolled)."""
         catalogue = self._live.snapshot.catalogue
-        if not self._readable:
+        damaged = bool(self._enrolment.warnings) and catalogue.find(object_id) is None
+        if not self._readable and not damaged:
             return find_object(catalogue, None, object_id)
         with self._enrolment.using() as store:
             return find_object(catalogue, store, object_id)

@@ -8,6 +8,7 @@ checkpoints that they bring about, also hold a lock file: no two of them ever ru
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sqlite3
 import uuid
@@ -61,6 +62,8 @@ _SETTINGS = (
     "secure_delete = ON",
     "journal_size_limit = 16777216",
 )
+_FULL = "the disk is full, or cannot be written to"
+_CLOSED = "the file of what is enrolled cannot be opened or written to"
 BUSY_S = 10.0
 _READ_ONLY = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM)
 _UNREADABLE = (sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS)
@@ -98,12 +101,12 @@ def create(path: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):  # not every file system lets a folder be synced
+    with contextlib.suppress(OSError):  # not every system and file system lets a folder be synced
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
             os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def verify(path: Path) -> None:
@@ -173,6 +176,9 @@ def refusals(path: Path) -> Iterator[None]:
         raise OverloadedError("too many frames are being enrolled at once") from None
     except sqlite3.DatabaseError as error:
         raise _refusal(path, error) from error
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise (StorageFullError(_FULL) if full else EnrolmentUnavailableError(_CLOSED)) from error
 
 
 def _refusal(path: Path, error: sqlite3.DatabaseError) -> NearposeError:
@@ -182,9 +188,9 @@ def _refusal(path: Path, error: sqlite3.DatabaseError) -> NearposeError:
     if getattr(error, "sqlite_errorcode", 0) in _UNREADABLE:
         return CorruptArtifactError(path, f"unreadable: {error}")
     if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
-        return StorageFullError("the disk is full, or cannot be written to")
+        return StorageFullError(_FULL)
     if code in _READ_ONLY:
-        return EnrolmentUnavailableError("the file of what is enrolled cannot be opened or written to")
+        return EnrolmentUnavailableError(_CLOSED)
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return CorruptArtifactError(path, f"damaged: {error}")
     return ArtifactError(path, f"cannot be used: {error}")

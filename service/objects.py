@@ -166,10 +166,11 @@ class ObjectDetailAnswer(ObjectAnswer):
 class ObjectsAnswer(BaseModel):
     """A page of the objects, in the order of their ids."""
 
-    model_config = ConfigDict(json_schema_extra={"example": {"objects": [_OBJECT], "next": "mugs/17"}})
+    model_config = ConfigDict(json_schema_extra={"example": {"objects": [_OBJECT], "next": "mugs/17", "warnings": []}})
 
     objects: list[ObjectAnswer]
     next: str | None = Field(description="The `cursor` of the next page; null on the last.")
+    warnings: list[str] = Field(description="That enrolled objects may be missing, where their file cannot be read.")
 
 
 class FrameAnswer(BaseModel):
@@ -269,7 +270,9 @@ async def list_objects(
     known = await service.workers.run(lambda: service.enroller.objects(cursor, limit + 1))
     page = known[:limit]
     return ObjectsAnswer(
-        objects=[_object_answer(one) for one in page], next=page[-1].object if len(known) > limit else None
+        objects=[_object_answer(one) for one in page],
+        next=page[-1].object if len(known) > limit else None,
+        warnings=list(service.enroller.warnings),
     )
 
 

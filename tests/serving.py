@@ -39,7 +39,7 @@ class Server:
         assert self.process.stdout is not None
         self.url = self.process.stdout.readline().split()[-1]
 
-    def wait_until_ready(self, timeout_s: float = 60) -> None:
+    def wait_until_ready(self, timeout_s: float = 300) -> None:
         """Returns as soon as the index is open."""
         wait_until(lambda: httpx2.get(f"{self.url}/readyz", trust_env=False).status_code == 200, timeout_s)
 

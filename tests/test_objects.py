@@ -373,7 +373,10 @@ def test_a_damaged_file_is_told_and_the_index_goes_on_answering(root, caplog):
         assert refusal.headers["retry-after"] == "30"
         assert problem_of(client.delete("/objects/vases/blue 1"), 503)
         assert client.get("/objects/shoe-1").status_code == 200
-        assert len(client.get("/objects").json()["objects"]) == 3
+        assert problem_of(client.get("/objects/vases/blue 1"), 503)
+        listed = client.get("/objects").json()
+        assert len(listed["objects"]) == 3
+        assert "may be missing" in listed["warnings"][0]
     assert (root / "enrolled.sqlite").read_bytes() == content
     assert len([record for record in caplog.records if record.name == "service.followed"]) == 1
 
