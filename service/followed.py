@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 _MISSING = "enrolment: what users enrolled cannot be read at present; frames of theirs may be missing"
 _RETRY_S = 30.0
-_BATCH = 64
+_BATCH = 256
 
 
 class Enrolment:
@@ -88,11 +88,11 @@ class Enrolment:
     def fail(self, error: Exception) -> None:
         """Gives the file up for a while because of ``error``, which is logged where it is a new one."""
         self._store, self._failed_at = None, time.monotonic()
-        reason = error.reason if isinstance(error, ArtifactError) else str(error)
-        known = isinstance(error, NearposeError)
+        foreseen = isinstance(error, NearposeError)
+        reason = error.reason if isinstance(error, ArtifactError) else str(error) if foreseen else type(error).__name__
         if reason != self.failure:
-            logger.warning("enrolment is off (%s): %s", self._path, error, exc_info=None if known else error)
-        self.failure = reason if known else type(error).__name__
+            logger.warning("enrolment is off (%s): %s", self._path, error, exc_info=None if foreseen else error)
+        self.failure = reason
         if not isinstance(error, EnrolmentUnavailableError):
             self.warnings = (_MISSING,)
 

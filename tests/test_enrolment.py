@@ -176,6 +176,21 @@ def test_a_key_enrols_once_in_a_race_of_processes_and_threads(path, store):
         other.close()
 
 
+def test_a_file_that_several_make_at_once_is_one(path):
+    start = threading.Barrier(6)
+
+    def make(number: int) -> None:
+        start.wait()
+        with contextlib.closing(EnrolmentStore(path, LARGE)) as store:
+            store.add(enrolee(f"f{number}"))
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(make, range(6)))
+    with contextlib.closing(EnrolmentStore(path, LARGE)) as store:
+        assert len(store.changes(DIGEST).frames) == 6
+    assert [p.name for p in path.parent.iterdir() if "draft" in p.name] == []
+
+
 def test_many_writers_lose_nothing(path, store):
     stores = [store, EnrolmentStore(path, LARGE), EnrolmentStore(path, LARGE)]
     with ThreadPoolExecutor(6) as pool:

@@ -349,6 +349,23 @@ def test_two_processes_see_each_other(root):
         assert nearest(one, vase())["object"] != "vases/blue 1"
 
 
+def test_processes_with_different_encoders_share_a_file(tmp_path):
+    """As while the processes of a service change to a new version, one after the other."""
+    file = tmp_path / "shared.sqlite"
+    for name, digest in (("a", "colours-1"), ("b", "another encoder")):
+        (tmp_path / name).mkdir()
+        build_index(tmp_path / name / "index", digest=digest)
+    with (
+        client_of(tmp_path / "a" / "index", enrolment=file) as one,
+        client_of(tmp_path / "b" / "index", enrolment=file) as other,
+    ):
+        for writer, reader, azimuth in ((one, other, 0.1), (other, one, 0.5), (one, other, 0.9)):
+            frame = enrolled(writer, vase(azimuth=azimuth)).json()["frame"]
+            assert nearest(reader, vase(azimuth=azimuth))["frame"] == frame
+    with client_of(tmp_path / "b" / "index", enrolment=file) as other:
+        assert other.get("/readyz").json()["enrolment"]["frames"] == 3
+
+
 def damaged(root: Path) -> bytes:
     with client_of(root) as client:
         for azimuth in (0.1, 0.2, 0.3):
