@@ -115,7 +115,7 @@ def live_and_die(server: Server, tally: Tally, clients: int, rng: random.Random)
         thread.start()
     if tally.kills % 2 == 0:  # every other life has at least one answer, however slow the machine is
         wait_until(lambda: any(thread.acknowledged for thread in threads), timeout_s=300)
-    time.sleep(rng.uniform(0.02, 0.5))  # the moment is random on purpose
+    time.sleep(rng.uniform(0.02, 1.0))  # the moment is random on purpose
     server.end(signal.SIGKILL)
     for thread in threads:
         thread.join()
