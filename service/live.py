@@ -12,7 +12,7 @@ from pathlib import Path
 
 from index.encoder import Encoder
 from index.growing import GrownFrames
-from index.joined import JoinedIndex
+from index.joined import Calibrated, JoinedIndex
 from index.predict import Predictor
 from index.schema import ArtifactError, NearposeError
 from index.store import IndexVersion, current_version, open_index, read_manifest, versions
@@ -146,7 +146,7 @@ class LiveIndex:
 
     def _open(self, version: str) -> Snapshot:
         index = open_index(self._root, version)
-        predictor = BatchedPredictor(self._encoder_of(index), index)
+        predictor = self._predictor(self._encoder_of(index), index)
         predictor.warm_up()
         followed = self._followed_with(predictor.encoder) if self._enrolment else None
         return Snapshot(index, predictor, Catalogue(index), followed)
@@ -182,13 +182,16 @@ class LiveIndex:
             return self._snapshot.predictor.encoder
         return self._open_encoder(index.encoder_path)
 
+    def _predictor(self, encoder: Encoder, index: Calibrated) -> Predictor:
+        return BatchedPredictor(encoder, index)
+
     def _join(self, opened: Snapshot, frames: GrownFrames, warnings: tuple[str, ...]) -> Snapshot:
         if len(frames) == 0:
             return replace(opened, warnings=warnings) if warnings else opened
         assert isinstance(opened.index, IndexVersion)
         index = JoinedVersion(opened.index, frames, self._enrolled_thumbnail)
         return replace(
-            opened, index=index, predictor=BatchedPredictor(opened.predictor.encoder, index), warnings=warnings
+            opened, index=index, predictor=self._predictor(opened.predictor.encoder, index), warnings=warnings
         )
 
     def _enrolled_thumbnail(self, frame: str) -> bytes:

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from index.picture import decode_picture
@@ -72,6 +72,7 @@ def test_commits_are_made_durable(path, store):
 
 
 def test_numbers_come_back_to_the_bit(store):
+    @settings(deadline=None)
     @given(
         corner=st.tuples(st.floats(0, 200), st.floats(0, 200)),
         size=st.tuples(*[st.floats(0.01, 10)] * 3),
@@ -348,6 +349,7 @@ def test_the_same_encoder_makes_the_same_vector_of_what_is_kept():
     assert float(first @ direct) > 0.999
 
 
+@settings(deadline=None)
 @given(
     size=st.tuples(st.integers(8, 1500), st.integers(8, 1500)),
     corners=st.tuples(*[st.floats(0, 1)] * 4),

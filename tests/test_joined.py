@@ -6,7 +6,7 @@ import threading
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from index.growing import GrowingIndex
@@ -54,6 +54,7 @@ def assert_nearest(similarities, rows, index, query, wanted, k):
 named = st.lists(st.tuples(st.sampled_from(CATEGORIES), st.sampled_from(OBJECTS)), max_size=150)
 
 
+@settings(deadline=None)
 @given(
     names=st.tuples(named.filter(len), named, named),
     steps=st.sets(st.integers(0, 150), max_size=5),
@@ -89,6 +90,7 @@ def test_joined_is_the_index_of_all(names, steps, k, category, exclude, seed):
         assert_nearest(similarities, rows, whole, query, wanted, k)
 
 
+@settings(deadline=None)
 @given(st.lists(st.booleans(), min_size=1, max_size=90), st.integers(0, 99))
 def test_keeping_rows_is_the_index_of_those_rows(kept, seed):
     rng = np.random.default_rng(seed)
