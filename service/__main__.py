@@ -1,36 +1,50 @@
-"""``python -m service --index <run>/index``: serves an index until it is told to stop."""
+"""``python -m service --index <run>/index``: serves an index until it is told to stop.
+
+``python -m service key <name> [requests a minute]`` makes an API key; ``python -m service settings`` prints
+docs/settings.md.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import socket
 import sys
 
 import uvicorn
 from pydantic import ValidationError
 
+from index.schema import NearposeError
 from service.app import create_app
+from service.keys import new_key
 from service.logs import log_config
-from service.settings import Settings
-
-
-class _Server(uvicorn.Server):
-    """Says where it listens, in one line, as soon as it does: with port 0 nobody knows before."""
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        host, port = self.servers[0].sockets[0].getsockname()[:2]
-        print(f"nearpose listens on http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
+from service.server import Server
+from service.settings import Settings, settings_table
 
 
 def main() -> None:
-    """Reads the settings and serves."""
+    """Reads the settings and serves; or does the little thing that it is asked for instead."""
     try:
-        settings = Settings(_cli_parse_args=True, _cli_prog_name="python -m service")  # type: ignore[call-arg]
+        match sys.argv[1:]:
+            case ["settings"]:
+                print(settings_table(), end="")
+            case ["key", name]:
+                _print_key(name, None)
+            case ["key", name, per_minute]:
+                _print_key(name, int(per_minute))
+            case ["key", *_]:
+                sys.exit("usage: python -m service key <name> [requests a minute]")
+            case _:
+                _serve()
     except ValidationError as error:
         sys.exit("\n".join(f"{problem['loc'][0]}: {problem['msg']}" for problem in error.errors()))
+    except (NearposeError, ValueError) as error:
+        sys.exit(str(error))
+
+
+def _serve() -> None:
+    settings = Settings(_cli_parse_args=True, _cli_prog_name="python -m service")  # type: ignore[call-arg]
+    app = create_app(settings)
     config = uvicorn.Config(
-        create_app(settings),
+        app,
         host=settings.host,
         port=settings.port,
         log_config=log_config(settings.log_format),
@@ -39,7 +53,12 @@ def main() -> None:
         timeout_graceful_shutdown=settings.shutdown_s,
     )
     with contextlib.suppress(KeyboardInterrupt):
-        _Server(config).run()
+        Server(config, app.state.draining, settings.drain_s).run()
+
+
+def _print_key(name: str, per_minute: int | None) -> None:
+    secret, line = new_key(name, per_minute)
+    print(f"the key, shown this once:  {secret}\nits line in the file:      {line}")
 
 
 if __name__ == "__main__":

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, FastAPI, Form, Query, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import PlainTextResponse
 
 from index.encoder import Encoder, open_encoder
 from index.predict import DEFAULT_K
 from service import problems
+from service.access import Access
 from service.answers import (
     AliveAnswer,
     ImageUrl,
@@ -37,9 +42,13 @@ from service.forms import (
     require_multipart,
     require_multipart_of_views,
 )
-from service.live import LiveIndex
-from service.middleware import BodyLimit, RequestLog
+from service.keys import KeyFile
+from service.live import DrainingError, LiveIndex
+from service.metrics import Metrics
+from service.middleware import BodyLimit, Deadline, Measured, RequestLog, SecurityHeaders
+from service.openapi import SERVERS, complete, operation_id, refusals
 from service.settings import Settings
+from service.tracing import Tracing, trace
 from service.workers import Workers
 
 _DESCRIPTION = """
@@ -58,7 +67,13 @@ curl -F image=@cup.jpg -F 'camera={"fx": 525, "fy": 525, "cx": 240, "cy": 320}' 
 ```
 """
 _THUMBNAIL_AGE_S = 300
+_CORS: dict[str, Any] = {
+    "allow_methods": ["GET", "POST", "DELETE"],
+    "allow_headers": ["Authorization", "X-API-Key", "X-Request-Id", "Idempotency-Key", "traceparent"],
+    "expose_headers": ["X-Request-Id", "Retry-After", "RateLimit", "RateLimit-Policy"],
+}
 
+Answer = TypeVar("Answer", PoseAnswer, NeighborsAnswer)
 EncoderOpener = Callable[[Path, str], Encoder]
 
 
@@ -69,6 +84,16 @@ class Service:
     live: LiveIndex
     engine: Engine
     workers: Workers
+    metrics: Metrics
+    tracing: Tracing
+
+    async def answer(self, work: Callable[[], Answer]) -> Answer:
+        """The answer of ``work()``, done by a worker; its timings go to the metrics and the trace."""
+        answer = await self.workers.run(work)
+        milliseconds = dict(answer.timing_ms)
+        self.metrics.observe_stages(milliseconds)
+        self.tracing.add_stages(milliseconds)
+        return answer
 
 
 # Coroutines, although they wait for nothing: FastAPI hands plain functions to a thread, which takes longer than they.
@@ -86,23 +111,14 @@ Running = Annotated[Service, Depends(_service)]
 Link = Annotated[ImageUrl, Depends(_image_url)]
 
 
-def _refusals(**descriptions: str) -> dict[int | str, dict[str, Any]]:
-    """What OpenAPI says of the problems that a route answers with: ``_422="..."`` for a status, ``default`` for all."""
-    content = {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    return {
-        status.removeprefix("_"): {"description": description, "content": content}
-        for status, description in descriptions.items()
-    }
-
-
-_UPLOAD_REFUSALS = _refusals(
+_UPLOAD_REFUSALS = refusals(
     _413="The body is over the limit.",
     _415="The body is not multipart/form-data.",
     _422="A field is missing, outside its bound, or does not fit the others; the problem names it.",
-    _503="No index is loaded yet, or too many requests wait already.",
+    _503="No index is loaded yet, too many requests wait already, or it took too long.",
 )
 _MULTIPART = [Depends(require_multipart)]
-router = APIRouter(responses=_refusals(default="Any refusal."))
+router = APIRouter(responses=refusals(default="Any refusal."))
 
 
 @router.post("/pose", tags=["queries"], responses=_UPLOAD_REFUSALS, dependencies=_MULTIPART)
@@ -114,7 +130,7 @@ async def pose(form: Annotated[PoseForm, Form(media_type=MEDIA_TYPE)], service: 
     Neighbors without a pose are no reason to refuse: `box` is null, `neighbors` and `matches` are there.
     """
     query = form.query(await form.image.read())
-    return await service.workers.run(lambda: pose_answer(service.engine.pose(query), link))
+    return await service.answer(lambda: pose_answer(service.engine.pose(query), link))
 
 
 @router.post(
@@ -130,7 +146,7 @@ async def pose_of_views(
     several are surer than it says.
     """
     query = form.query([await image.read() for image in form.image])
-    return await service.workers.run(lambda: pose_answer(service.engine.pose_of_views(query), link))
+    return await service.answer(lambda: pose_answer(service.engine.pose_of_views(query), link))
 
 
 @router.post("/neighbors", tags=["queries"], responses=_UPLOAD_REFUSALS, dependencies=_MULTIPART)
@@ -139,10 +155,10 @@ async def neighbors(
 ) -> NeighborsAnswer:
     """Which indexed frames and known objects a picture is most like."""
     query = form.query(await form.image.read())
-    return await service.workers.run(lambda: neighbors_answer(service.engine.neighbours(query), link))
+    return await service.answer(lambda: neighbors_answer(service.engine.neighbours(query), link))
 
 
-@router.get("/neighbors", tags=["queries"], responses=_refusals(_404="No such frame."))
+@router.get("/neighbors", tags=["queries"], responses=refusals(_404="No such frame."))
 async def neighbors_of_frame(
     frame: Annotated[str, Query(description="The frame's id.")],
     service: Running,
@@ -152,7 +168,7 @@ async def neighbors_of_frame(
 ) -> NeighborsAnswer:
     """Which other indexed frames and known objects an indexed frame is most like."""
     engine = service.engine
-    return await service.workers.run(lambda: neighbors_answer(engine.neighbours_of(frame, k, category), link))
+    return await service.answer(lambda: neighbors_answer(engine.neighbours_of(frame, k, category), link))
 
 
 @router.get(
@@ -160,9 +176,9 @@ async def neighbors_of_frame(
     tags=["queries"],
     response_class=Response,
     responses={
-        200: {"content": {"image/jpeg": {}}},
+        200: {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}},
         304: {"description": "Not modified"},
-        **_refusals(_404="No such frame."),
+        **refusals(_404="No such frame."),
     },
 )
 def frame_image(frame: str, request: Request, service: Running) -> Response:
@@ -181,18 +197,32 @@ async def healthz() -> AliveAnswer:
     return AliveAnswer()
 
 
-@router.get("/readyz", tags=["operation"], responses=_refusals(_503="No index is loaded yet."))
-async def readyz(service: Running) -> ReadyAnswer:
-    """Whether an index is loaded, and which."""
+@router.get("/readyz", tags=["operation"], responses=refusals(_503="No index is loaded yet, or the server stops."))
+async def readyz(request: Request, service: Running) -> ReadyAnswer:
+    """Whether an index is loaded, and which; 503 too while the server is about to stop."""
+    if request.app.state.draining.is_set():
+        raise DrainingError("the server is about to stop")
     return ready_answer(service.live.snapshot, service.live.failure)
+
+
+@router.get("/metrics", tags=["operation"], response_class=PlainTextResponse)
+def metrics(service: Running) -> PlainTextResponse:
+    """What Prometheus reads: requests, latencies, batches, the queue, the index."""
+    return PlainTextResponse(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
 
 def create_app(settings: Settings, open_encoder: EncoderOpener = open_encoder) -> FastAPI:
     """The service as an ASGI app. It may be started before there is an index: it answers 503 until one appears.
 
+    ``app.state.draining`` is an event: once set, ``/readyz`` says 503.
+
     Args:
         settings: see there.
         open_encoder: opens the encoder in a folder, on a device.
+
+    Raises:
+        InvalidValueError: the file of API keys cannot be read.
+        TracingError: traces are asked for, and OpenTelemetry is not installed.
     """
     app = FastAPI(
         title="nearpose",
@@ -200,22 +230,43 @@ def create_app(settings: Settings, open_encoder: EncoderOpener = open_encoder) -
         description=_DESCRIPTION,
         lifespan=functools.partial(_lifespan, settings, open_encoder),
         redirect_slashes=False,
+        servers=SERVERS,
+        generate_unique_id_function=operation_id,
     )
+    app.state.draining = threading.Event()
+    app.state.metrics = Metrics()
+    app.state.tracing = trace(app)
     app.include_router(router)
     problems.install(app)
-    app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
-    app.add_middleware(RequestLog)
+    _add_middlewares(app, settings)
+    complete(app, needs_key=settings.api_keys is not None)
     return app
+
+
+def _add_middlewares(app: FastAPI, settings: Settings) -> None:
+    """From the innermost to the outermost."""
+    keys = KeyFile(settings.api_keys) if settings.api_keys else None
+    app.add_middleware(BodyLimit, limit=settings.max_body_bytes, limit_s=settings.body_s)
+    app.add_middleware(Deadline, limit_s=settings.timeout_s)
+    app.add_middleware(Access, keys=keys, per_minute=settings.requests_per_minute, public=settings.public_paths)
+    app.add_middleware(RequestLog, draining=app.state.draining)
+    if settings.cors_origins:
+        app.add_middleware(CORSMiddleware, allow_origins=settings.cors_origins, **_CORS)
+    app.add_middleware(Measured, metrics=app.state.metrics)
+    app.add_middleware(SecurityHeaders, shared=bool(settings.cors_origins))
 
 
 @asynccontextmanager
 async def _lifespan(settings: Settings, open_encoder: EncoderOpener, app: FastAPI) -> AsyncIterator[None]:
     live = LiveIndex(settings.index, lambda folder: open_encoder(folder, settings.device), settings.poll_s)
     workers = Workers(settings.workers, settings.waiting)
-    app.state.service = Service(live, Engine(live, settings.max_pixels), workers)
+    engine = Engine(live, settings.max_pixels)
+    app.state.service = Service(live, engine, workers, app.state.metrics, app.state.tracing)
+    app.state.metrics.follow(live)
     live.start()
     try:
         yield
     finally:
         workers.close()
         live.close()
+        app.state.tracing.close()

@@ -24,6 +24,10 @@ class NotReadyError(NearposeError):
     """No version of the index is open yet."""
 
 
+class DrainingError(NearposeError):
+    """The server is about to stop; it still answers, but no more requests should be sent to it."""
+
+
 @dataclass(frozen=True)
 class Failure:
     """A version that could not be opened, or ``CURRENT`` itself. ``reason`` names no file or folder of the server."""
@@ -67,6 +71,11 @@ class LiveIndex:
             reason = f"{self.failure.version}: {self.failure.reason}" if self.failure else "it is being opened"
             raise NotReadyError(f"no index is loaded ({reason})")
         return self._snapshot
+
+    @property
+    def opened(self) -> IndexVersion | None:
+        """The open version's index, None while there is none."""
+        return None if self._snapshot is None else self._snapshot.index
 
     def start(self) -> None:
         """Begins to watch. The first version is opened in the background, too."""
