@@ -28,7 +28,7 @@ def main() -> None:
                 print(settings_table(), end="")
             case ["key", name]:
                 _print_key(name, None)
-            case ["key", name, per_minute]:
+            case ["key", name, per_minute] if per_minute.isdecimal():
                 _print_key(name, int(per_minute))
             case ["key", *_]:
                 sys.exit("usage: python -m service key <name> [requests a minute]")
@@ -36,7 +36,7 @@ def main() -> None:
                 _serve()
     except ValidationError as error:
         sys.exit("\n".join(f"{problem['loc'][0]}: {problem['msg']}" for problem in error.errors()))
-    except (NearposeError, ValueError) as error:
+    except NearposeError as error:
         sys.exit(str(error))
 
 

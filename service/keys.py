@@ -34,6 +34,7 @@ class Key:
 
 def new_key(name: str, per_minute: int | None = None) -> tuple[str, str]:
     """A new secret key for ``name``, and its line for the file. Raises InvalidValueError."""
+    _check_name(name, "name")
     secret = _PREFIX + secrets.token_urlsafe(32)
     line = f"{name}:{_digest(secret)}" + ("" if per_minute is None else f":{per_minute}")
     _key(line, "key")
@@ -95,8 +96,7 @@ def _read(path: Path) -> tuple[Key, ...]:
 def _key(line: str, field: str) -> Key:
     name, _, rest = line.partition(":")
     digest, limited, per_minute = rest.partition(":")
-    if not _NAME.fullmatch(name):
-        raise InvalidValueError(f"{field}, name", name[:64], "1 to 64 of A-Z a-z 0-9 . _ -")
+    _check_name(name, f"{field}, name")
     if not _DIGEST.fullmatch(digest):  # not repeated: it may be a key in the clear
         raise InvalidValueError(f"{field}, sha256", f"{len(digest)} characters", "64 hexadecimal digits, lower case")
     if not limited:
@@ -104,6 +104,11 @@ def _key(line: str, field: str) -> Key:
     if not re.fullmatch(r"[1-9][0-9]{0,8}", per_minute):
         raise InvalidValueError(f"{field}, requests_per_minute", per_minute[:16], "a whole number from 1 to 999999999")
     return Key(name, digest, int(per_minute))
+
+
+def _check_name(name: str, field: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise InvalidValueError(field, name[:64], "1 to 64 of A-Z a-z 0-9 . _ -")
 
 
 def _digest(secret: str) -> str:
