@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
@@ -16,7 +16,6 @@ from index.schema import NearposeError
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import SpanExporter
     from opentelemetry.trace import Span
 
 STAGES = ("decode", "embed", "search", "fit")
@@ -55,12 +54,8 @@ class _OpenTelemetry(Tracing):
         self._provider.shutdown()
 
 
-def trace(app: FastAPI, exporter: Callable[[], SpanExporter] | None = None) -> Tracing:
-    """Traces the requests of ``app``, if the environment asks for it.
-
-    Args:
-        app: has not answered yet.
-        exporter: makes what spans go to; by default OTLP over HTTP, as the environment says.
+def trace(app: FastAPI) -> Tracing:
+    """Traces the requests of ``app``, which has not answered any yet, if the environment asks for it.
 
     Raises:
         TracingError: the environment asks for it, and OpenTelemetry is not installed.
@@ -68,14 +63,14 @@ def trace(app: FastAPI, exporter: Callable[[], SpanExporter] | None = None) -> T
     if not any(os.environ.get(name) for name in _ASKED_FOR):
         return Tracing()
     try:
-        return _traced(app, exporter)
+        return _traced(app)
     except ImportError as error:
         raise TracingError(
             f"{_ASKED_FOR[0]} is set, but {error.name} is not installed: pip install 'nearpose[otel]'"
         ) from None
 
 
-def _traced(app: FastAPI, exporter: Callable[[], SpanExporter] | None) -> Tracing:
+def _traced(app: FastAPI) -> Tracing:
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
     from opentelemetry.sdk.resources import Resource
@@ -84,7 +79,7 @@ def _traced(app: FastAPI, exporter: Callable[[], SpanExporter] | None) -> Tracin
 
     name = os.environ.get("OTEL_SERVICE_NAME", "nearpose")
     provider = TracerProvider(resource=Resource.create({"service.name": name}))
-    provider.add_span_processor(BatchSpanProcessor((exporter or OTLPSpanExporter)()))
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     FastAPIInstrumentor.instrument_app(
         app,
         tracer_provider=provider,

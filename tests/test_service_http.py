@@ -250,6 +250,18 @@ def test_a_damaged_artefact_is_the_servers_fault_and_keeps_its_path(tmp_path):
     assert str(tmp_path) not in response.text
 
 
+def test_json_parts_may_be_of_their_own_type_and_be_sent_as_files(client):
+    """As the document describes them, and as browsers send what is not plain text."""
+    fields = query_fields(QUERY)
+    parts = {name: ("blob", fields[name], "application/json") for name in ("camera", "plane")}
+    parts["rect"] = (None, fields["rect"][0], "application/json")
+    answer = client.post("/pose", files={"image": ("a.jpg", encoded(picture_of(QUERY)), "image/jpeg"), **parts})
+    assert answer.json()["objects"] == posted(client, QUERY).json()["objects"]
+    parts["camera"] = ("blob", b"\xff{", "application/json")
+    refused = client.post("/pose", files={"image": ("a.jpg", encoded(picture_of(QUERY)), "image/jpeg"), **parts})
+    assert (refused.status_code, refused.json()["field"]) == (422, "camera")
+
+
 def test_an_empty_optional_field_is_as_good_as_none(client):
     assert posted(client, QUERY, category="").json()["objects"] == posted(client, QUERY).json()["objects"]
 
