@@ -158,7 +158,13 @@ async def neighbors(
     return await service.answer(lambda: neighbors_answer(service.engine.neighbours(query), link))
 
 
-@router.get("/neighbors", tags=["queries"], responses=refusals(_404="No such frame."))
+@router.get(
+    "/neighbors",
+    tags=["queries"],
+    responses=refusals(
+        _404="No such frame.", _422="A parameter is missing or outside its bound; the problem names it."
+    ),
+)
 async def neighbors_of_frame(
     frame: Annotated[str, Query(description="The frame's id.")],
     service: Running,

@@ -135,11 +135,11 @@ class Measured:
 
 
 def _template(scope: Scope) -> str:
-    """The route that a request was for: ``/frames/{frame}/image.jpg``."""
+    """The route that a request was for: ``/frames/{frame}/image.jpg``; other: the document, a folder of files."""
     route = scope.get("route")
     if route is not None:
         return str(getattr(route, "path_format", route.path))
-    return "mounted" if "endpoint" in scope else "unmatched"
+    return "other" if "endpoint" in scope else "unmatched"
 
 
 class SecurityHeaders:

@@ -184,7 +184,16 @@ async def refuse(error: Exception, scope: Scope, receive: Receive, send: Send) -
 
 
 async def _answer(request: Request, error: Exception) -> Response:
+    if isinstance(error, HTTPException) and error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        error.headers = {**(error.headers or {}), **_allowed(request)}
     return _refusal(request.scope, error)
+
+
+def _allowed(request: Request) -> dict[str, str]:
+    """The methods of a path. Starlette names those of the first route alone, where several have one path."""
+    path = getattr(request.scope.get("route"), "path_format", None)
+    operations = request.app.openapi()["paths"].get(path)
+    return {"Allow": ", ".join(sorted(method.upper() for method in operations))} if operations else {}
 
 
 def _refusal(scope: Scope, error: Exception) -> Response:
