@@ -28,15 +28,12 @@ from tests.service_fixtures import build_index
 _BOMBS = 0.2  # of their turns: each takes a second
 _ROUTES = ("/pose", "/neighbors", "/pose/views")
 _SERVER = """
-import sys, uvicorn
-from pathlib import Path
 from service.app import create_app
-from service.server import Server
+from service.server import server_of
 from service.settings import Settings
 from tests.service_fixtures import open_colours
-settings = Settings(index=Path(sys.argv[1]))
-app = create_app(settings, open_colours)
-Server(uvicorn.Config(app, port=0, log_config=None), app.state.draining, 0).run()
+settings = Settings(_cli_parse_args=True)
+server_of(create_app(settings, open_colours), settings).run()
 """
 
 
@@ -45,7 +42,7 @@ def running() -> Iterator[tuple[subprocess.Popen[str], httpx2.Client]]:
     """A service's process with every setting at its default, and a client of it."""
     with tempfile.TemporaryDirectory() as folder:
         build_index(Path(folder) / "index")
-        command = [sys.executable, "-c", _SERVER, str(Path(folder) / "index")]
+        command = [sys.executable, "-c", _SERVER, "--index", str(Path(folder) / "index"), "--port", "0"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             try:
                 assert process.stdout is not None

@@ -9,14 +9,12 @@ from __future__ import annotations
 import contextlib
 import sys
 
-import uvicorn
 from pydantic import ValidationError
 
 from index.schema import NearposeError
 from service.app import create_app
 from service.keys import new_key
-from service.logs import log_config
-from service.server import Server
+from service.server import server_of
 from service.settings import Settings, settings_table
 
 
@@ -42,18 +40,8 @@ def main() -> None:
 
 def _serve() -> None:
     settings = Settings(_cli_parse_args=True, _cli_prog_name="python -m service")  # type: ignore[call-arg]
-    app = create_app(settings)
-    config = uvicorn.Config(
-        app,
-        host=settings.host,
-        port=settings.port,
-        log_config=log_config(settings.log_format),
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=settings.shutdown_s,
-    )
     with contextlib.suppress(KeyboardInterrupt):
-        Server(config, app.state.draining, settings.drain_s).run()
+        server_of(create_app(settings), settings).run()
 
 
 def _print_key(name: str, per_minute: int | None) -> None:

@@ -1,8 +1,8 @@
-"""uvicorn, with a word on where it listens and a pause before it stops."""
+"""uvicorn, with a word on where it listens, a pause before it stops, and bounds to a request's head."""
 
 from __future__ import annotations
 
-import logging
+import asyncio
 import signal
 import socket
 import threading
@@ -10,8 +10,30 @@ import time
 from types import FrameType
 
 import uvicorn
+from fastapi import FastAPI
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
-logger = logging.getLogger(__name__)
+from service.logs import log_config
+from service.settings import Settings
+
+_LARGEST_HEAD = 64 * 2**10
+_NONE_SEEN = object()
+
+
+def server_of(app: FastAPI, settings: Settings) -> Server:
+    """The server of ``app``, which ``create_app`` made, as ``settings`` want it."""
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        http=_protocol(settings.body_s),
+        ws="none",
+        log_config=log_config(settings.log_format),
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=settings.shutdown_s,
+    )
+    return Server(config, app.state.draining, settings.drain_s)
 
 
 class Server(uvicorn.Server):
@@ -53,3 +75,38 @@ class Server(uvicorn.Server):
         if time.monotonic() >= self._stop_at:
             self.should_exit = True
         return await super().on_tick(counter)
+
+
+def _protocol(limit_s: float) -> type[asyncio.Protocol]:
+    """uvicorn's, but it closes a connection whose next head is too long, or takes ``limit_s`` seconds to twice that.
+
+    uvicorn would wait for ever, and its faster parser keeps any number of headers.
+    """
+
+    class Impatient(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
+        def connection_made(self, transport: asyncio.Transport) -> None:
+            super().connection_made(transport)
+            self._seen, self._head_bytes = _NONE_SEEN, 0
+            self._timer = self.loop.call_later(limit_s, self._look)
+
+        def connection_lost(self, error: Exception | None) -> None:
+            self._timer.cancel()
+            super().connection_lost(error)
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            self._head_bytes = self._head_bytes + len(data) if self._waits() else 0
+            if self._head_bytes > _LARGEST_HEAD:
+                self.transport.close()
+
+        def _waits(self) -> bool:
+            return self.cycle is None or self.cycle.response_complete
+
+        def _look(self) -> None:
+            if self._waits() and self._seen is self.cycle:
+                self.transport.close()
+                return
+            self._seen = self.cycle if self._waits() else _NONE_SEEN
+            self._timer = self.loop.call_later(limit_s, self._look)
+
+    return Impatient

@@ -40,7 +40,9 @@ class Settings(BaseSettings):
     max_pixels: int = Field(
         default=50_000_000, ge=64, description="largest picture, width x height, whatever its file size"
     )
-    body_s: float = Field(default=30, gt=0, description="seconds in which a body must be there; else 408")
+    body_s: float = Field(
+        default=30, gt=0, description="seconds in which a body must be there, else 408; and a head, else it hangs up"
+    )
     timeout_s: float = Field(default=60, gt=0, description="seconds in which a request must be answered; else 503")
     requests_per_minute: int = Field(
         default=0,

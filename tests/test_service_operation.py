@@ -133,22 +133,19 @@ def test_a_request_that_takes_too_long_is_given_up(root):
 
 
 SERVER = """
-import sys, uvicorn
-from pathlib import Path
 from service.app import create_app
-from service.server import Server
+from service.server import server_of
 from service.settings import Settings
 from tests.service_fixtures import open_colours
-settings = Settings(index=Path(sys.argv[1]), drain_s=float(sys.argv[2]))
-app = create_app(settings, open_colours)
-Server(uvicorn.Config(app, port=0, log_config=None), app.state.draining, settings.drain_s).run()
+settings = Settings(_cli_parse_args=True)
+server_of(create_app(settings, open_colours), settings).run()
 """
 
 
 @contextlib.contextmanager
-def process_serving(root, drain_s: float):
+def process_serving(root, *flags: str):
     """A server's process, and a client of it once its index is open."""
-    command = [sys.executable, "-c", SERVER, str(root), str(drain_s)]
+    command = [sys.executable, "-c", SERVER, "--index", str(root), "--port", "0", *flags]
     with subprocess.Popen(command, cwd=HERE, stdout=subprocess.PIPE, text=True) as process:
         try:
             url = process.stdout.readline().split()[-1]
@@ -168,7 +165,7 @@ def accepts(client) -> bool:
 
 
 def test_a_server_that_is_told_to_stop_says_so_and_serves_on_for_a_while(root):
-    with process_serving(root, drain_s=1) as (process, client), connected(client) as connection:
+    with process_serving(root, "--drain-s", "1") as (process, client), connected(client) as connection:
         connection.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY[:100])
         process.send_signal(signal.SIGTERM)
         wait_until(lambda: not is_ready(client))
@@ -184,11 +181,25 @@ def test_a_server_that_is_told_to_stop_says_so_and_serves_on_for_a_while(root):
 
 
 def test_a_second_signal_ends_the_pause(root):
-    with process_serving(root, drain_s=600) as (process, client):
+    with process_serving(root, "--drain-s", "600") as (process, client):
         process.send_signal(signal.SIGTERM)
         wait_until(lambda: not is_ready(client))
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=20) == -signal.SIGTERM
+
+
+def test_a_head_that_does_not_end_is_not_waited_for(root):
+    with process_serving(root, "--body-s", "0.3") as (_, client):
+        with connected(client) as silent, connected(client) as slow, connected(client) as endless:
+            slow.sendall(b"GET /healthz HTTP/1.1\r\n")
+            endless.sendall(b"GET /healthz HTTP/1.1\r\n")
+            with pytest.raises(ConnectionError):
+                endless.sendall(b"X-Many: of them\r\n" * 10_000_000)
+            assert answer_of(silent) == answer_of(slow) == b""
+        with connected(client) as patient:  # a slow request is another matter
+            patient.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY)
+            assert patient.recv(15).startswith(b"HTTP/1.1 200")
+        assert client.get("/healthz").status_code == 200
 
 
 def test_the_documented_settings_are_those_that_there_are():
