@@ -47,13 +47,13 @@ FORMAT = "nearpose-index-1"
 
 
 class IndexVersion(FrameIndex):
-    """A version on disk, opened: its checksums hold and its vectors are in memory."""
+    """A version on disk, opened: its checksums hold, its vectors are mapped into memory."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.manifest = read_manifest(path)
         _check_files(path, self.manifest)
-        vectors = np.load(path / "vectors.npy", allow_pickle=False)
+        vectors = np.load(path / "vectors.npy", mmap_mode="r", allow_pickle=False)
         super().__init__(vectors, pq.read_table(path / "frames.parquet"))
         self.encoder_digest = self.manifest["encoder_digest"]
         self.known_threshold = self.manifest["known_threshold"]

@@ -12,9 +12,8 @@ import sys
 from pydantic import ValidationError
 
 from index.schema import NearposeError
-from service.app import create_app
 from service.keys import new_key
-from service.server import server_of
+from service.server import serve
 from service.settings import Settings, settings_table
 
 
@@ -41,7 +40,7 @@ def main() -> None:
 def _serve() -> None:
     settings = Settings(_cli_parse_args=True, _cli_prog_name="python -m service")  # type: ignore[call-arg]
     with contextlib.suppress(KeyboardInterrupt):
-        server_of(create_app(settings), settings).run()
+        serve(settings)
 
 
 def _print_key(name: str, per_minute: int | None) -> None:

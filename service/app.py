@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import logging.config
+import os
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 from urllib.parse import quote
 
+import cv2
 from fastapi import APIRouter, Depends, FastAPI, Form, Query, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
-from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import PlainTextResponse
 
 from index.encoder import Encoder, open_encoder
 from index.predict import DEFAULT_K
 from service import problems
-from service.access import Access
 from service.answers import (
     AliveAnswer,
     ImageUrl,
@@ -31,6 +32,7 @@ from service.answers import (
     pose_answer,
     ready_answer,
 )
+from service.draining import draining_first
 from service.engine import Engine
 from service.forms import (
     MEDIA_TYPE,
@@ -42,12 +44,12 @@ from service.forms import (
     require_multipart,
     require_multipart_of_views,
 )
-from service.keys import KeyFile
 from service.live import DrainingError, LiveIndex
+from service.logs import log_config
 from service.metrics import Metrics
-from service.middleware import BodyLimit, Deadline, Measured, RequestLog, SecurityHeaders
 from service.openapi import SERVERS, complete, operation_id, refusals
 from service.settings import Settings
+from service.stack import add_middlewares
 from service.tracing import Tracing, trace
 from service.workers import Workers
 
@@ -67,11 +69,7 @@ curl -F image=@cup.jpg -F 'camera={"fx": 525, "fy": 525, "cx": 240, "cy": 320}' 
 ```
 """
 _THUMBNAIL_AGE_S = 300
-_CORS: dict[str, Any] = {
-    "allow_methods": ["GET", "POST", "DELETE"],
-    "allow_headers": ["Authorization", "X-API-Key", "X-Request-Id", "Idempotency-Key", "traceparent"],
-    "expose_headers": ["X-Request-Id", "Retry-After", "RateLimit", "RateLimit-Policy"],
-}
+SETTINGS = "NEARPOSE_SETTINGS_OF_PROCESSES"  # environment variable: all settings, as JSON
 
 Answer = TypeVar("Answer", PoseAnswer, NeighborsAnswer)
 EncoderOpener = Callable[[Path, str], Encoder]
@@ -89,7 +87,10 @@ class Service:
 
     async def answer(self, work: Callable[[], Answer]) -> Answer:
         """The answer of ``work()``, done by a worker; its timings go to the metrics and the trace."""
-        answer = await self.workers.run(work)
+        try:
+            answer = await self.workers.run(work)
+        finally:
+            self.metrics.set_waiting(self.workers.waiting)
         milliseconds = dict(answer.timing_ms)
         self.metrics.observe_stages(milliseconds)
         self.tracing.add_stages(milliseconds)
@@ -217,14 +218,14 @@ def metrics(service: Running) -> PlainTextResponse:
     return PlainTextResponse(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
 
-def create_app(settings: Settings, open_encoder: EncoderOpener = open_encoder) -> FastAPI:
+def create_app(settings: Settings, open_encoder: EncoderOpener | None = None) -> FastAPI:
     """The service as an ASGI app. It may be started before there is an index: it answers 503 until one appears.
 
     ``app.state.draining`` is an event: once set, ``/readyz`` says 503.
 
     Args:
         settings: see there.
-        open_encoder: opens the encoder in a folder, on a device.
+        open_encoder: opens the encoder in a folder, on a device; by default ``index.encoder``'s.
 
     Raises:
         InvalidValueError: the file of API keys cannot be read.
@@ -234,7 +235,7 @@ def create_app(settings: Settings, open_encoder: EncoderOpener = open_encoder) -
         title="nearpose",
         version="1",
         description=_DESCRIPTION,
-        lifespan=functools.partial(_lifespan, settings, open_encoder),
+        lifespan=functools.partial(_lifespan, settings, open_encoder or _open_encoder),
         redirect_slashes=False,
         servers=SERVERS,
         generate_unique_id_function=operation_id,
@@ -244,35 +245,39 @@ def create_app(settings: Settings, open_encoder: EncoderOpener = open_encoder) -
     app.state.tracing = trace(app)
     app.include_router(router)
     problems.install(app)
-    _add_middlewares(app, settings)
+    add_middlewares(app, settings)
     complete(app, needs_key=settings.api_keys is not None)
     return app
 
 
-def _add_middlewares(app: FastAPI, settings: Settings) -> None:
-    """From the innermost to the outermost."""
-    keys = KeyFile(settings.api_keys) if settings.api_keys else None
-    app.add_middleware(BodyLimit, limit=settings.max_body_bytes, limit_s=settings.body_s)
-    app.add_middleware(Deadline, limit_s=settings.timeout_s)
-    app.add_middleware(Access, keys=keys, per_minute=settings.requests_per_minute, public=settings.public_paths)
-    app.add_middleware(RequestLog, draining=app.state.draining)
-    if settings.cors_origins:
-        app.add_middleware(CORSMiddleware, allow_origins=settings.cors_origins, **_CORS)
-    app.add_middleware(Measured, metrics=app.state.metrics)
-    app.add_middleware(SecurityHeaders, shared=bool(settings.cors_origins))
+def create_app_from_environment() -> FastAPI:
+    """The app as each of several processes makes it for itself, from the settings that the first one has read."""
+    settings = Settings.model_validate_json(os.environ[SETTINGS])
+    logging.config.dictConfig(log_config(settings.log_format))
+    return create_app(settings)
+
+
+_open_encoder = functools.partial(open_encoder, many_callers=True)
 
 
 @asynccontextmanager
 async def _lifespan(settings: Settings, open_encoder: EncoderOpener, app: FastAPI) -> AsyncIterator[None]:
-    live = LiveIndex(settings.index, lambda folder: open_encoder(folder, settings.device), settings.poll_s)
-    workers = Workers(settings.workers, settings.waiting)
-    engine = Engine(live, settings.max_pixels)
-    app.state.service = Service(live, engine, workers, app.state.metrics, app.state.tracing)
-    app.state.metrics.follow(live)
+    cv2.setNumThreads(1)  # requests run side by side: threads inside each would only wait for a core
+    metrics, tracing = app.state.metrics, app.state.tracing
+    live = LiveIndex(
+        settings.index,
+        lambda folder: open_encoder(folder, settings.device),
+        settings.poll_s,
+        metrics.observe_batch,
+    )
+    workers = Workers(settings.threads, settings.waiting, settings.burst_ms / 1000, settings.standing_ms / 1000)
+    app.state.service = Service(live, Engine(live, settings.max_pixels), workers, metrics, tracing)
+    metrics.follow(live)
     live.start()
     try:
-        yield
+        with draining_first(app.state.draining, settings.drain_s):
+            yield
     finally:
         workers.close()
         live.close()
-        app.state.tracing.close()
+        tracing.close()

@@ -13,6 +13,7 @@ from index.encoder import Encoder
 from index.predict import Predictor
 from index.schema import ArtifactError, NearposeError
 from index.store import IndexVersion, current_version, open_index
+from service.batching import BatchedPredictor
 
 logger = logging.getLogger(__name__)
 
@@ -54,10 +55,18 @@ class LiveIndex:
         root: the folder that holds ``CURRENT``; it may not exist yet.
         open_encoder: opens a version's encoder; runs in the watching thread.
         poll_s: seconds between two looks at ``CURRENT``.
+        observe_batch: is told how many lookups were done together, each time.
     """
 
-    def __init__(self, root: Path, open_encoder: Callable[[Path], Encoder], poll_s: float) -> None:
+    def __init__(
+        self,
+        root: Path,
+        open_encoder: Callable[[Path], Encoder],
+        poll_s: float,
+        observe_batch: Callable[[int], None] = lambda size: None,
+    ) -> None:
         self._root, self._open_encoder, self._poll_s = root, open_encoder, poll_s
+        self._observe_batch = observe_batch
         self._snapshot: Snapshot | None = None
         self._failed_at = 0.0
         self._stop = threading.Event()
@@ -114,7 +123,7 @@ class LiveIndex:
 
     def _open(self, version: str) -> Snapshot:
         index = open_index(self._root, version)
-        predictor = Predictor(self._encoder_of(index), index)
+        predictor = BatchedPredictor(self._encoder_of(index), index, self._observe_batch)
         predictor.warm_up()
         return Snapshot(index, predictor)
 
