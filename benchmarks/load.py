@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 import cv2
 import numpy as np
 
-SIZES = ((480, 640), (1440, 1920))
+SIZES = ("480x640", "1440x1920")
 
 
 @dataclass
@@ -178,11 +178,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--url", default="http://127.0.0.1:8000")
     parser.add_argument("--sample", type=Path, default=Path("runs/demo/sample"))
+    parser.add_argument("--sizes", nargs="+", default=SIZES, help="of the pictures, width x height")
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--rate", type=float, help="requests a second, instead of --clients")
     parser.add_argument("--seconds", type=float, default=10)
     options = parser.parse_args()
-    for width, height in SIZES:
+    for size in options.sizes:
+        width, height = map(int, size.split("x"))
         request = sample_request(options.sample, width, height)
         loops: list[tuple[dict[str, float], Any]] = (
             [({"rate": options.rate}, open_loop(options.url, [request], options.rate, options.seconds))]
@@ -190,7 +192,7 @@ def main() -> None:
             else [({"clients": n}, closed_loop(options.url, [request], n, options.seconds)) for n in options.clients]
         )
         for load, loop in loops:
-            row = {"picture": f"{width}x{height}", "bytes": len(request), **load, **asyncio.run(loop).summary()}
+            row = {"picture": size, "bytes": len(request), **load, **asyncio.run(loop).summary()}
             print(json.dumps(row), flush=True)
 
 

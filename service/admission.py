@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -17,14 +18,17 @@ class Admission:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["method"] == "POST":
-            workers: Workers = scope["app"].state.service.workers
+        if scope["type"] != "http" or scope["method"] != "POST":
+            await self._app(scope, receive, send)
+            return
+        workers: Workers = scope["app"].state.service.workers
+        with contextlib.ExitStack() as stack:
             try:
-                workers.check_admits()
+                stack.enter_context(workers.admitted())
             except OverloadedError as error:
                 await refuse(error, scope, receive, send)
                 return
-        await self._app(scope, receive, send)
+            await self._app(scope, receive, send)
 
 
 class CancelOnDisconnect:

@@ -9,9 +9,10 @@ comes. (The rule is that of "Fail at Scale", ACM Queue 13(8), 2015, after the Co
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -20,6 +21,7 @@ from index.schema import NearposeError
 T = TypeVar("T")
 
 _STANDING_S = 0.1  # a line that was not empty for so long is no burst
+_NEWEST = 0.1  # what the newest of the intervals counts in their mean
 
 
 class OverloadedError(NearposeError):
@@ -44,7 +46,9 @@ class Workers:
         self._size, self._waiting, self._burst_s, self._standing_s = size, waiting, burst_s, standing_s
         self._running = 0
         self._line: deque[tuple[float, asyncio.Future[None]]] = deque()
-        self._last_empty = time.monotonic()
+        self._last_empty = self._last_release = time.monotonic()
+        self._interval = 0.0  # mean seconds from one call's end to the next one's, while there is a line
+        self._admitted = 0
 
     @property
     def running(self) -> int:
@@ -56,15 +60,28 @@ class Workers:
         """Calls in line."""
         return len(self._line)
 
-    def check_admits(self) -> None:
-        """Raises OverloadedError where a call that came now would be refused: asked before a body is even read."""
+    @contextlib.contextmanager
+    def admitted(self) -> Iterator[None]:
+        """Holds a place for a request from before its body is read to its answer.
+
+        Raises OverloadedError where its turn would come too late, as far as the time that the others take tells.
+        """
+        self._check_admits()
+        self._admitted += 1
+        try:
+            yield
+        finally:
+            self._admitted -= 1
+
+    def _check_admits(self) -> None:
         if self._running < self._size:
             return
-        if len(self._line) >= self._waiting:
-            raise OverloadedError(f"{len(self._line)} requests wait, which is the limit")
-        now = time.monotonic()
-        if self._line and now - self._line[0][0] > self._longest_wait(now):
-            raise OverloadedError(f"the first in line has waited for {1000 * (now - self._line[0][0]):.0f} ms already")
+        before = max(len(self._line), self._admitted - self._running)  # those that still send their bodies included
+        if before >= self._waiting:
+            raise OverloadedError(f"{before} requests wait, which is the limit")
+        wait_s = before * self._interval
+        if wait_s > self._longest_wait(time.monotonic()):
+            raise OverloadedError(f"{before} requests wait, its turn would come after {1000 * wait_s:.0f} ms, too late")
 
     async def run(self, work: Callable[[], T]) -> T:
         """The result of ``work()``, done in a thread. Raises OverloadedError when its turn would come too late."""
@@ -80,10 +97,11 @@ class Workers:
 
     async def _turn(self) -> None:
         """Returns when a thread is free, which is then taken."""
-        self.check_admits()
         if self._running < self._size:
             self._running += 1
             return
+        if len(self._line) >= self._waiting:
+            raise OverloadedError(f"{len(self._line)} requests wait, which is the limit")
         if not self._line:
             self._last_empty = time.monotonic()
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -101,6 +119,9 @@ class Workers:
     def _release(self) -> None:
         """Gives a free thread to the first in line that has not waited too long, and refuses those that have."""
         now = time.monotonic()
+        if self._line:
+            self._interval += _NEWEST * (now - self._last_release - self._interval)
+        self._last_release = now
         while self._line:
             since, place = self._line.popleft()
             if place.cancelled():  # its task has not run since

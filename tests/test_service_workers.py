@@ -83,6 +83,11 @@ def test_calls_wait_their_turn_and_are_all_done():
     run(scenario, size=2)
 
 
+def admit(workers) -> None:
+    with workers.admitted():
+        pass
+
+
 def test_a_full_line_takes_no_more():
     async def scenario(workers):
         held = Held()
@@ -90,11 +95,28 @@ def test_a_full_line_takes_no_more():
         await settled()
         assert (workers.running, workers.waiting) == (1, 2)
         with pytest.raises(OverloadedError, match="2 requests wait, which is the limit"):
-            workers.check_admits()
-        with pytest.raises(OverloadedError):
+            admit(workers)
+        with pytest.raises(OverloadedError, match="2 requests wait, which is the limit"):
             await workers.run(held)
         held.go.set()
         assert await asyncio.gather(*calls) == ["done"] * 3
+        admit(workers)
+
+    run(scenario, waiting=2)
+
+
+def test_those_that_still_send_their_bodies_count():
+    async def scenario(workers):
+        held = Held()
+        with workers.admitted(), workers.admitted(), workers.admitted():
+            call = asyncio.create_task(workers.run(held))
+            await settled()
+            with pytest.raises(OverloadedError, match="2 requests wait"):
+                admit(workers)
+            held.go.set()
+            await call
+        await until(lambda: workers.running == 0)
+        admit(workers)
 
     run(scenario, waiting=2)
 
@@ -107,15 +129,15 @@ def test_a_burst_may_wait_longer_than_a_standing_line(clock):
         patient = asyncio.create_task(workers.run(second))
         await settled()
         clock.now += 0.09  # the line was empty 90 ms ago: a burst
-        workers.check_admits()
+        admit(workers)
         first.go.set()
         await running
         await until(lambda: workers.waiting == 0)
         late = asyncio.create_task(workers.run(lambda: "late"))
         await settled()
-        clock.now += 0.101  # now the line has stood for more than 100 ms
-        with pytest.raises(OverloadedError, match="has waited for 101 ms"):
-            workers.check_admits()
+        clock.now += 0.101  # the line has stood for more than 100 ms; of one interval of 90 ms a tenth counts
+        with pytest.raises(OverloadedError, match="1 requests wait, its turn would come after 9 ms"):
+            admit(workers)
         second.go.set()
         assert await patient == "done"
         with pytest.raises(OverloadedError, match="its turn came after 101 ms, too late"):
@@ -123,7 +145,7 @@ def test_a_burst_may_wait_longer_than_a_standing_line(clock):
         await until(lambda: workers.running == 0)
         assert await workers.run(lambda: "as before") == "as before"
 
-    run(scenario)
+    run(scenario, standing_s=0.005)
 
 
 def test_who_gives_up_waiting_leaves_the_line_and_is_never_done():
