@@ -62,7 +62,8 @@ class Settings(BaseSettings):
         "changes; without it nobody needs a key",
     )
     public_paths: tuple[PublicPath, ...] = Field(
-        default=(), description="paths that need no key, `/metrics` say; one that ends in /* stands for all below it"
+        default=("/", "/page/*", "/docs", "/openapi.json"),
+        description="paths that need no key; one that ends in /* stands for all below it; by default those of the page",
     )
     cors_origins: tuple[Origin, ...] = Field(
         default=(), description="origins (`https://example.org`) whose pages may ask; `*` for all"
@@ -117,7 +118,7 @@ def _default(field: FieldInfo) -> str:
         return "required"
     if field.default is None or field.default == ():
         return "none"
-    return f"`{field.default}`"
+    return f"`{json.dumps(field.default) if isinstance(field.default, tuple) else field.default}`"
 
 
 def _bound(name: str) -> str:

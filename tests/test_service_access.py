@@ -47,7 +47,8 @@ def bearer(secret: str) -> dict[str, str]:
 def test_a_key_is_needed_where_there_are_keys(root, tmp_path, secrets):
     with client_of(root, api_keys=tmp_path / "keys") as client:
         assert client.get("/healthz").status_code == client.get("/readyz").status_code == 200
-        for path in ("/neighbors", "/metrics", "/openapi.json", "/nothing", "/frames/v1/cup/0/image.jpg"):
+        assert client.get("/openapi.json").status_code == 200
+        for path in ("/neighbors", "/metrics", "/samples", "/nothing", "/frames/v1/cup/0/image.jpg", "/pagex"):
             refused = client.get(path)
             assert refused.status_code == 401
             assert refused.headers["www-authenticate"] == 'Bearer realm="nearpose"'

@@ -25,7 +25,7 @@ BEYOND = "positive_data_acceptance"
 def narrowed(document: dict[str, Any]) -> dict[str, Any]:
     """The document with its statuses alone (``default`` allows any), and with hints that get requests through."""
     for operation in (operation for path in document["paths"].values() for operation in path.values()):
-        del operation["responses"]["default"]
+        operation["responses"].pop("default", None)
         for parameter in operation.get("parameters", ()):
             if parameter["name"] == "frame":
                 ids = [frame.id for frame in indexed_frames()]
