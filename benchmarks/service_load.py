@@ -39,8 +39,8 @@ SERVERS = {
 
 
 @contextlib.contextmanager
-def serving(arguments: list[str], index: Path, port: int) -> Iterator[str]:
-    """A server in processes of its own; its address, as soon as it answers."""
+def serving(arguments: list[str], index: Path, port: int) -> Iterator[tuple[str, int]]:
+    """A server in processes of its own; its address as soon as it answers, and the first process's id."""
     command = [sys.executable, *arguments, "--index", str(index), "--port", str(port)]
     with subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
@@ -48,7 +48,7 @@ def serving(arguments: list[str], index: Path, port: int) -> Iterator[str]:
         url = f"http://127.0.0.1:{port}"
         try:
             _wait(url)
-            yield url
+            yield url, group.pid
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(group.pid, signal.SIGTERM)
@@ -111,7 +111,7 @@ def main() -> None:
     os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count() or 1))
     result: dict[str, Any] = {"encoder alone": encoder_alone(options.index, options.seconds)}
     for i, name in enumerate(options.only):
-        with serving(SERVERS[name], options.index, options.port + i) as url:
+        with serving(SERVERS[name], options.index, options.port + i) as (url, _):
             load(url, options.sample, 2, "--clients", "8")
             rows = {f"{n} clients": load(url, options.sample, options.seconds, "--clients", str(n)) for n in (1, 8)}
             if name == "nearpose":
