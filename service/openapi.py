@@ -40,9 +40,11 @@ _HEADERS = {
     "ETag": "Of the picture; send it in If-None-Match.",
     "Cache-Control": "How long the picture may be kept.",
 }
-_EVERYWHERE = {
+_OF_ACCESS = {
     "401": "An API key is needed.",
     "429": "More requests than this client may send.",
+}
+_EVERYWHERE = {
     "500": "The server failed; its log tells more under the request id.",
     "503": "Not ready, overloaded, or not answered in time.",
 }
@@ -88,7 +90,8 @@ def _complete(document: Json, needs_key: bool) -> None:
         form = operation.get("requestBody", {}).get("content", {}).get("multipart/form-data")
         if form:
             form["encoding"] = _describe_parts(components["schemas"][form["schema"]["$ref"].rpartition("/")[2]])
-        for status, description in (_EVERYWHERE | (_WITH_BODY if form else {})).items():
+        refused = _EVERYWHERE | ({} if path in PROBES else _OF_ACCESS) | (_WITH_BODY if form else {})
+        for status, description in refused.items():
             operation["responses"].setdefault(status, _refusal(description))
         for status, response in operation["responses"].items():
             response["headers"] = {name: {"$ref": f"#/components/headers/{name}"} for name in _headers(path, status)}
