@@ -59,7 +59,7 @@ class Metrics:
         self._request_seconds = Histogram(
             "nearpose_request_seconds",
             "Seconds from a request's head to the end of its answer.",
-            ("route",),
+            ("route", "method"),
             registry=registry,
             buckets=_SECONDS,
         )
@@ -104,7 +104,7 @@ class Metrics:
         """A request is done with. ``route`` is the template, not the path: there are only so many."""
         self._in_flight.dec()
         self._requests.labels(route, method, status).inc()
-        self._request_seconds.labels(route).observe(seconds)
+        self._request_seconds.labels(route, method).observe(seconds)
         if reason:
             self._rejected.labels(reason).inc()
 

@@ -167,7 +167,7 @@ class SecurityHeaders:
 
 
 class Deadline:
-    """Gives a request up that is not answered within ``limit_s`` seconds: 503, or a broken connection once it began."""
+    """Gives a request up whose answer has not begun within ``limit_s`` seconds: 503. Who reads it slowly may."""
 
     def __init__(self, app: ASGIApp, limit_s: float) -> None:
         self._app, self._limit_s = app, limit_s
@@ -175,18 +175,17 @@ class Deadline:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
-        begun = False
 
-        async def send_seen(message: Message) -> None:
-            nonlocal begun
-            begun = True
+        async def send_in_time(message: Message) -> None:
+            limit.reschedule(None)
             await send(message)
 
+        limit = asyncio.timeout(self._limit_s)
         try:
-            async with asyncio.timeout(self._limit_s) as limit:
-                await self._app(scope, receive, send_seen)
+            async with limit:
+                await self._app(scope, receive, send_in_time)
         except TimeoutError:
-            if begun or not limit.expired():
+            if not limit.expired():
                 raise
             await refuse(RequestTimeoutError(self._limit_s), scope, receive, send)
 

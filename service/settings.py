@@ -48,7 +48,7 @@ class Settings(BaseSettings):
     body_s: float = Field(
         default=30, gt=0, description="seconds in which a body must be there, else 408; and a head, else it hangs up"
     )
-    timeout_s: float = Field(default=60, gt=0, description="seconds in which a request must be answered; else 503")
+    timeout_s: float = Field(default=60, gt=0, description="seconds in which an answer must begin; else 503")
     requests_per_minute: int = Field(
         default=0,
         ge=0,

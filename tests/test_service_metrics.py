@@ -48,7 +48,7 @@ def test_requests_are_counted_by_route_method_and_status(client):
     assert value(text, "requests_total", route=route, method="GET", status="404") == 1
     assert value(text, "requests_total", route="unmatched", method="GET", status="404") == 1
     assert value(text, "requests_total", route="/healthz", method="other", status="405") == 1
-    assert value(text, "request_seconds_count", route=route) == 3
+    assert value(text, "request_seconds_count", route=route, method="GET") == 3
     assert value(text, "in_flight") == 1  # this very one
     assert "/nothing" not in text
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import re
@@ -130,6 +131,19 @@ def test_a_request_that_takes_too_long_is_given_up(root):
         assert "retry-after" in answer.headers
         encoder.release.set()
         wait_until(lambda: posted(client, QUERY, JPEG).status_code == 200)
+
+
+def test_who_reads_an_answer_slowly_may(root):
+    with serving(root, timeout_s=0.3) as client:
+        wait_until(lambda: is_ready(client))
+
+        async def slow(scope, receive, send):
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await asyncio.sleep(0.5)  # longer than the limit
+            await send({"type": "http.response.body", "body": b"all of it"})
+
+        client.app.mount("/slow", slow)
+        assert client.get("/slow/one").content == b"all of it"
 
 
 SERVER = """
