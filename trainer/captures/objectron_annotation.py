@@ -141,7 +141,7 @@ def _disagreement(pixels: Array, keypoints: Array, camera: Camera) -> float:
 def _in_camera(vectors: Array, shape: tuple[int, ...]) -> Array:
     if vectors.shape != shape or not np.isfinite(vectors).all():
         raise InvalidValueError("annotation", vectors, f"finite, of shape {shape}")
-    turned: Array = vectors.astype(np.float64) @ CAMERA_FROM_SENSOR.T
+    turned: Array = vectors @ CAMERA_FROM_SENSOR.T
     return turned
 
 
