@@ -13,7 +13,7 @@ COPY service service
 COPY trainer trainer
 
 FROM base AS service
-RUN pip install .
+RUN pip install ".[otel]"
 USER nearpose
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=3s \

@@ -7,7 +7,7 @@ import contextlib
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.problems import problem_from_error, problem_response
+from service.problems import refuse
 from service.workers import OverloadedError, Workers
 
 
@@ -26,7 +26,7 @@ class Admission:
             try:
                 stack.enter_context(workers.admitted())
             except OverloadedError as error:
-                await problem_response(problem_from_error(error))(scope, receive, send)
+                await refuse(error, scope, receive, send)
                 return
             await self._app(scope, receive, send)
 

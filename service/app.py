@@ -6,6 +6,7 @@ import functools
 import hashlib
 import logging.config
 import os
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,11 +14,12 @@ from typing import Annotated
 
 import cv2
 from fastapi import APIRouter, Depends, FastAPI, Form, Query, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.responses import PlainTextResponse
 
 from index.encoder import Encoder, open_encoder
 from index.predict import DEFAULT_K
 from service import objects, problems
-from service.admission import Admission, CancelOnDisconnect
 from service.answers import (
     AliveAnswer,
     NeighborsAnswer,
@@ -27,6 +29,7 @@ from service.answers import (
     pose_answer,
     ready_answer,
 )
+from service.draining import draining_first
 from service.engine import Engine
 from service.enrol import Enroller
 from service.followed import Enrolment
@@ -40,11 +43,14 @@ from service.forms import (
     require_multipart,
     require_multipart_of_views,
 )
-from service.live import LiveIndex
+from service.live import DrainingError, LiveIndex
 from service.logs import log_config
-from service.middleware import BodyLimit, RequestLog
-from service.routing import Link, Running, Service, refusals
+from service.metrics import Metrics
+from service.openapi import SERVERS, complete, operation_id, refusals
+from service.routing import Link, Running, Service
 from service.settings import Settings
+from service.stack import add_middlewares
+from service.tracing import trace
 from service.workers import Workers
 
 _DESCRIPTION = """
@@ -63,7 +69,6 @@ curl -F image=@cup.jpg -F 'camera={"fx": 525, "fy": 525, "cx": 240, "cy": 320}' 
 ```
 """
 _THUMBNAIL_AGE_S = 300
-
 SETTINGS = "NEARPOSE_SETTINGS_OF_PROCESSES"  # environment variable: all settings, as JSON
 
 EncoderOpener = Callable[[Path, str], Encoder]
@@ -73,7 +78,7 @@ _UPLOAD_REFUSALS = refusals(
     _413="The body is over the limit.",
     _415="The body is not multipart/form-data.",
     _422="A field is missing, outside its bound, or does not fit the others; the problem names it.",
-    _503="No index is loaded yet, or too many requests wait already.",
+    _503="No index is loaded yet, too many requests wait already, or it took too long.",
 )
 _MULTIPART = [Depends(require_multipart)]
 router = APIRouter(responses=refusals(default="Any refusal."))
@@ -88,7 +93,7 @@ async def pose(form: Annotated[PoseForm, Form(media_type=MEDIA_TYPE)], service: 
     Neighbors without a pose are no reason to refuse: `box` is null, `neighbors` and `matches` are there.
     """
     query = form.query(await form.image.read())
-    return await service.workers.run(lambda: pose_answer(service.engine.pose(query), link))
+    return await service.answer(lambda: pose_answer(service.engine.pose(query), link))
 
 
 @router.post(
@@ -104,7 +109,7 @@ async def pose_of_views(
     several are surer than it says.
     """
     query = form.query([await image.read() for image in form.image])
-    return await service.workers.run(lambda: pose_answer(service.engine.pose_of_views(query), link))
+    return await service.answer(lambda: pose_answer(service.engine.pose_of_views(query), link))
 
 
 @router.post("/neighbors", tags=["queries"], responses=_UPLOAD_REFUSALS, dependencies=_MULTIPART)
@@ -113,10 +118,16 @@ async def neighbors(
 ) -> NeighborsAnswer:
     """Which indexed frames and known objects a picture is most like."""
     query = form.query(await form.image.read())
-    return await service.workers.run(lambda: neighbors_answer(service.engine.neighbours(query), link))
+    return await service.answer(lambda: neighbors_answer(service.engine.neighbours(query), link))
 
 
-@router.get("/neighbors", tags=["queries"], responses=refusals(_404="No such frame."))
+@router.get(
+    "/neighbors",
+    tags=["queries"],
+    responses=refusals(
+        _404="No such frame.", _422="A parameter is missing or outside its bound; the problem names it."
+    ),
+)
 async def neighbors_of_frame(
     frame: Annotated[str, Query(description="The frame's id.")],
     service: Running,
@@ -126,7 +137,7 @@ async def neighbors_of_frame(
 ) -> NeighborsAnswer:
     """Which other indexed frames and known objects an indexed frame is most like."""
     engine = service.engine
-    return await service.workers.run(lambda: neighbors_answer(engine.neighbours_of(frame, k, category), link))
+    return await service.answer(lambda: neighbors_answer(engine.neighbours_of(frame, k, category), link))
 
 
 @router.get(
@@ -134,7 +145,7 @@ async def neighbors_of_frame(
     tags=["queries"],
     response_class=Response,
     responses={
-        200: {"content": {"image/jpeg": {}}},
+        200: {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}},
         304: {"description": "Not modified"},
         **refusals(_404="No such frame."),
     },
@@ -155,18 +166,32 @@ async def healthz() -> AliveAnswer:
     return AliveAnswer()
 
 
-@router.get("/readyz", tags=["operation"], responses=refusals(_503="No index is loaded yet."))
-def readyz(service: Running) -> ReadyAnswer:
-    """Whether an index is loaded, and which."""
+@router.get("/readyz", tags=["operation"], responses=refusals(_503="No index is loaded yet, or the server stops."))
+def readyz(request: Request, service: Running) -> ReadyAnswer:
+    """Whether an index is loaded, and which; 503 too while the server is about to stop."""
+    if request.app.state.draining.is_set():
+        raise DrainingError("the server is about to stop")
     return ready_answer(service.live.snapshot, service.live.failure, service.enrolment)
+
+
+@router.get("/metrics", tags=["operation"], response_class=PlainTextResponse)
+def metrics(service: Running) -> PlainTextResponse:
+    """What Prometheus reads: requests, latencies, batches, the queue, the index."""
+    return PlainTextResponse(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
 
 def create_app(settings: Settings, open_encoder: EncoderOpener | None = None) -> FastAPI:
     """The service as an ASGI app. It may be started before there is an index: it answers 503 until one appears.
 
+    ``app.state.draining`` is an event: once set, ``/readyz`` says 503.
+
     Args:
         settings: see there.
         open_encoder: opens the encoder in a folder, on a device; by default ``index.encoder``'s.
+
+    Raises:
+        InvalidValueError: the file of API keys cannot be read.
+        TracingError: traces are asked for, and OpenTelemetry is not installed.
     """
     app = FastAPI(
         title="nearpose",
@@ -174,14 +199,17 @@ def create_app(settings: Settings, open_encoder: EncoderOpener | None = None) ->
         description=_DESCRIPTION,
         lifespan=functools.partial(_lifespan, settings, open_encoder or _open_encoder),
         redirect_slashes=False,
+        servers=SERVERS,
+        generate_unique_id_function=operation_id,
     )
+    app.state.draining = threading.Event()
+    app.state.metrics = Metrics()
+    app.state.tracing = trace(app)
     app.include_router(router)
     app.include_router(objects.router)
     problems.install(app)
-    app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
-    app.add_middleware(Admission)
-    app.add_middleware(CancelOnDisconnect)
-    app.add_middleware(RequestLog)
+    add_middlewares(app, settings)
+    complete(app, needs_key=settings.api_keys is not None)
     return app
 
 
@@ -198,15 +226,26 @@ _open_encoder = functools.partial(open_encoder, many_callers=True)
 @asynccontextmanager
 async def _lifespan(settings: Settings, open_encoder: EncoderOpener, app: FastAPI) -> AsyncIterator[None]:
     cv2.setNumThreads(1)  # requests run side by side: threads inside each would only wait for a core
+    metrics, tracing = app.state.metrics, app.state.tracing
     enrolment = Enrolment(settings.enrolment or settings.index / "enrolled.sqlite", settings.enrolment_max_bytes)
-    live = LiveIndex(settings.index, lambda folder: open_encoder(folder, settings.device), settings.poll_s, enrolment)
+    live = LiveIndex(
+        settings.index,
+        lambda folder: open_encoder(folder, settings.device),
+        settings.poll_s,
+        metrics.observe_batch,
+        enrolment,
+    )
     workers = Workers(settings.threads, settings.waiting, settings.burst_ms / 1000, settings.standing_ms / 1000)
     enroller = Enroller(live, enrolment, settings.max_pixels)
-    app.state.service = Service(live, Engine(live, settings.max_pixels), workers, enrolment, enroller)
+    engine = Engine(live, settings.max_pixels)
+    app.state.service = Service(live, engine, workers, enrolment, enroller, metrics, tracing)
+    metrics.follow(live)
     live.start()
     try:
-        yield
+        with draining_first(app.state.draining, settings.drain_s):
+            yield
     finally:
         workers.close()
         live.close()
         enrolment.close()
+        tracing.close()

@@ -37,6 +37,7 @@ _REDUCED = {
     2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
     1: 0,
 }
+_BAND = 256  # rows that are converted at a time
 _ORIENTATION = 0x0112
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, b"\xff\xd9"
 # What shows a picture upright, by its EXIF orientation: TIFF 6.0, tag 274.
@@ -152,7 +153,16 @@ def _pixels(image: Image.Image, data: bytes, reduction: int, warnings: list[str]
         return _on_white(image, warnings)
     if image.mode == "CMYK":
         warnings.append("image: converted from CMYK to RGB without a colour profile")
-    return np.asarray(image.convert("RGB"))
+    return _by_bands(image, lambda band: band.convert("RGB"))
+
+
+def _by_bands(image: Image.Image, convert: Callable[[Image.Image], Image.Image]) -> Pixels:
+    """``convert(image)``, (h, w, 3), some rows at a time: of a large picture there is one copy then, and not three."""
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    for top in range(0, image.height, _BAND):
+        bottom = min(top + _BAND, image.height)
+        pixels[top:bottom] = np.asarray(convert(image.crop((0, top, image.width, bottom))))
+    return pixels
 
 
 def _jpeg_pixels(data: bytes, reduction: int) -> Pixels:
@@ -176,11 +186,18 @@ def _is_complete(jpeg: bytes) -> bool:
 
 
 def _on_white(image: Image.Image, warnings: list[str]) -> Pixels:
-    layered = image.convert("RGBA")
-    if np.asarray(layered.getchannel("A")).min() < 255:
+    least = 255
+
+    def composed(band: Image.Image) -> Image.Image:
+        nonlocal least
+        layered = band.convert("RGBA")
+        least = min(least, int(np.asarray(layered.getchannel("A")).min()))
+        return Image.alpha_composite(Image.new("RGBA", layered.size, "white"), layered).convert("RGB")
+
+    pixels = _by_bands(image, composed)
+    if least < 255:
         warnings.append("image: transparent parts are shown on white")
-    white = Image.new("RGBA", layered.size, "white")
-    return np.asarray(Image.alpha_composite(white, layered).convert("RGB"))
+    return pixels
 
 
 def _upright(pixels: Pixels, image: Image.Image, reduction: int, warnings: list[str]) -> Picture:

@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 import numpy as np
 from fastapi import Request, UploadFile
 from numpy.typing import ArrayLike
-from pydantic import BaseModel, ConfigDict, Field, Json
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Json
+from starlette.datastructures import UploadFile as StarletteUploadFile
 from starlette.exceptions import HTTPException
 
 from index.predict import DEFAULT_K, MAX_K, Method
@@ -38,16 +39,25 @@ Image = Annotated[
         description="JPEG, PNG or WebP. EXIF orientation is applied first: camera and rect are of the upright picture."
     ),
 ]
+
+
+def _text(part: object) -> object:
+    """The text of a part: browsers send a part of another type than plain text as if it were a file."""
+    return part.file.read() if isinstance(part, StarletteUploadFile) else part
+
+
+Text = BeforeValidator(_text)
 RectText = Annotated[
     Json[tuple[Number, Number, Number, Number]],
+    Text,
     Field(examples=["[215, 442, 289, 550]"]),
 ]
 
 Row = tuple[Number, Number, Number, Number]
 PoseText = Annotated[
-    Json[tuple[Row, Row, Row, Row]], Field(examples=["[[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]"])
+    Json[tuple[Row, Row, Row, Row]], Text, Field(examples=["[[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]"])
 ]
-UpText = Annotated[Json[tuple[Number, Number, Number]], Field(examples=["[0.0, -0.8, -0.6]"])]
+UpText = Annotated[Json[tuple[Number, Number, Number]], Text, Field(examples=["[0.0, -0.8, -0.6]"])]
 
 
 class CameraField(BaseModel):
@@ -82,6 +92,7 @@ class PoseForm(BaseModel):
     image: Image
     camera: Annotated[
         Json[CameraField],
+        Text,
         Field(
             description="JSON: the camera that took the picture. Where width and height are given, they must be the "
             "upright picture's; with `image_is=crop` they must be given.",
@@ -90,6 +101,7 @@ class PoseForm(BaseModel):
     ]
     plane: Annotated[
         Json[PlaneField] | None,
+        Text,
         Field(
             description="JSON: the plane that the object stands on, in the camera's frame (OpenCV: x right, y down, "
             "z forward), metres. Without it the distance is told from how large such objects are, with a warning.",
@@ -155,6 +167,7 @@ class ViewsForm(BaseModel):
     image: Annotated[list[Image], Field(min_length=2, max_length=MAX_VIEWS)]
     camera: Annotated[
         Json[CameraField],
+        Text,
         Field(
             description="JSON: the camera that took all the pictures.",
             examples=['{"fx": 525.0, "fy": 525.0, "cx": 240.0, "cy": 320.0}'],
@@ -179,6 +192,7 @@ class ViewsForm(BaseModel):
     ]
     plane: Annotated[
         Json[PlaneField] | None,
+        Text,
         Field(
             description="JSON: the plane that the object stands on, in the *first* image's camera, metres.",
             examples=['{"normal": [0.0, -0.8, -0.6], "point": [0.0, 0.28, 0.62]}'],

@@ -30,6 +30,10 @@ class NotReadyError(NearposeError):
     """No version of the index is open yet."""
 
 
+class DrainingError(NearposeError):
+    """The server is about to stop; it still answers, but no more requests should be sent to it."""
+
+
 @dataclass(frozen=True)
 class Failure:
     """A version that could not be opened, or ``CURRENT`` itself. ``reason`` names no file or folder of the server."""
@@ -83,13 +87,20 @@ class LiveIndex:
         root: the folder that holds ``CURRENT``; it may not exist yet.
         open_encoder: opens a version's encoder; runs in the watching thread.
         poll_s: seconds between two looks at ``CURRENT``.
+        observe_batch: is told how many lookups were done together, each time.
         enrolment: what users enrolled is searched with every version, as soon as it is enrolled.
     """
 
     def __init__(
-        self, root: Path, open_encoder: Callable[[Path], Encoder], poll_s: float, enrolment: Enrolment | None = None
+        self,
+        root: Path,
+        open_encoder: Callable[[Path], Encoder],
+        poll_s: float,
+        observe_batch: Callable[[int], None] = lambda size: None,
+        enrolment: Enrolment | None = None,
     ) -> None:
         self._root, self._open_encoder, self._poll_s, self._enrolment = root, open_encoder, poll_s, enrolment
+        self._observe_batch = observe_batch
         self._snapshot: Snapshot | None = None
         self._joined: tuple[tuple[Snapshot, GrownFrames, tuple[str, ...]], Snapshot] | None = None
         self._failed_at = 0.0
@@ -107,6 +118,19 @@ class LiveIndex:
         if self._enrolment is None or opened.followed is None:
             return opened
         return self._with_enrolled(opened, self._enrolment, opened.followed)
+
+    @property
+    def opened(self) -> IndexVersion | None:
+        """The open version's index, without what is enrolled; None while there is none."""
+        index = self._snapshot.index if self._snapshot else None
+        assert index is None or isinstance(index, IndexVersion)
+        return index
+
+    @property
+    def enrolled(self) -> int:
+        """How many enrolled frames are searched with it."""
+        followed = self._snapshot.followed if self._snapshot else None
+        return len(followed.current()) if followed else 0
 
     def start(self) -> None:
         """Begins to watch. The first version is opened in the background, too."""
@@ -183,7 +207,7 @@ class LiveIndex:
         return self._open_encoder(index.encoder_path)
 
     def _predictor(self, encoder: Encoder, index: Calibrated) -> Predictor:
-        return BatchedPredictor(encoder, index)
+        return BatchedPredictor(encoder, index, self._observe_batch)
 
     def _join(self, opened: Snapshot, frames: GrownFrames, warnings: tuple[str, ...]) -> Snapshot:
         if len(frames) == 0:

@@ -27,7 +27,8 @@ from service.forms import (
     require_multipart_given_once,
     rotation_of,
 )
-from service.routing import Link, Running, refusals
+from service.openapi import refusals
+from service.routing import Link, Running
 
 MAX_LIMIT = 1000
 REPLAYED = "Idempotent-Replayed"

@@ -14,17 +14,19 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from index.schema import GeometryError, ImageError, InvalidValueError, NearposeError, NoPoseError, OutOfViewError
 from service.engine import UnknownFrameError
 from service.enrolment import KeyReusedError, UnknownObjectError
 from service.enrolment_file import EnrolmentUnavailableError, StorageFullError
-from service.live import NotReadyError
+from service.live import DrainingError, NotReadyError
 from service.workers import OverloadedError
 
 logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
+_NAMESPACE = "urn:nearpose:problem:"
 _LONGEST_VALUE = 200
 _MOST_ERRORS = 5
 
@@ -48,8 +50,9 @@ class Problem(BaseModel):
 
     type: str = Field(
         description="Which kind, stable: `urn:nearpose:problem:` and one of `invalid-value`, `unknown-frame`, "
-        "`unknown-object`, `geometry`, `no-pose`, `unreadable-image`, `key-reused`, `not-ready`, `overloaded`, "
-        "`enrolment-unavailable`, `storage-full`, `internal`; or `about:blank`, where the status says it all."
+        "`unknown-object`, `geometry`, `no-pose`, `unreadable-image`, `key-reused`, `body-too-large`, `body-timeout`, "
+        "`unauthorized`, `rate-limited`, `not-ready`, `draining`, `overloaded`, `timeout`, `enrolment-unavailable`, "
+        "`storage-full`, `internal`; or `about:blank`, where the status says it all."
     )
     title: str = Field(description="The kind, in words.")
     status: int = Field(description="The HTTP status.")
@@ -62,15 +65,66 @@ class Problem(BaseModel):
     )
 
 
-class BodyTooLargeError(HTTPException):
-    """A request body over the limit. An HTTPException: it is raised while the framework reads the body.
+class RefusedError(HTTPException):
+    """A request that is refused whatever its route. An HTTPException, as some are raised while its body is read.
+
+    ``slug`` and ``title`` are the problem's; ``field``, ``value`` and ``bound`` may be set.
+    """
+
+    slug: str
+    title: str
+
+
+class BodyTooLargeError(RefusedError):
+    """A request body over the limit.
 
     Its answer closes the connection; else the server would go on to receive the rest, to no end.
     """
 
+    slug, title = "body-too-large", "The body is over the limit"
+
     def __init__(self, size: str, limit: int) -> None:
         self.field, self.value, self.bound = "body", size, f"at most {limit} bytes"
         super().__init__(413, f"body: got {size}, must be {self.bound}", {"Connection": "close"})
+
+
+class BodyTimeoutError(RefusedError):
+    """A request body that did not come in time. Its answer closes the connection, too."""
+
+    slug, title = "body-timeout", "The body did not come in time"
+
+    def __init__(self, received: int, limit_s: float) -> None:
+        self.field, self.value, self.bound = "body", f"{received} bytes", f"complete within {limit_s:g} s"
+        super().__init__(408, f"body: got {self.value}, must be {self.bound}", {"Connection": "close"})
+
+
+class RequestTimeoutError(RefusedError):
+    """A request that was not answered in time."""
+
+    slug, title = "timeout", "The request took too long"
+
+    def __init__(self, limit_s: float) -> None:
+        super().__init__(503, f"not answered within {limit_s:g} s")
+
+
+class UnauthorizedError(RefusedError):
+    """No API key, or none that is known here."""
+
+    slug, title = "unauthorized", "An API key is needed"
+
+    def __init__(self, *, presented: bool) -> None:
+        detail = "the API key is not known" if presented else "no API key: send Authorization: Bearer, or X-API-Key"
+        challenge = 'Bearer realm="nearpose"' + (', error="invalid_token"' if presented else "")
+        super().__init__(401, detail, {"WWW-Authenticate": challenge})
+
+
+class RateLimitedError(RefusedError):
+    """More requests than a client may send. ``headers`` say when the next one may come."""
+
+    slug, title = "rate-limited", "Too many requests from this client"
+
+    def __init__(self, per_minute: int, headers: Mapping[str, str]) -> None:
+        super().__init__(429, f"at most {per_minute} requests a minute", dict(headers))
 
 
 # By error class: status, type, title, and the field where the error itself names none.
@@ -84,6 +138,7 @@ _KINDS: dict[type[Exception], tuple[int, str, str, str | None]] = {
     NoPoseError: (422, "no-pose", "None of the neighbours has a pose", None),
     ImageError: (422, "unreadable-image", "The image cannot be read", "image"),
     NotReadyError: (503, "not-ready", "No index is loaded", None),
+    DrainingError: (503, "draining", "The server is about to stop", None),
     OverloadedError: (503, "overloaded", "Too many requests at once", None),
     EnrolmentUnavailableError: (503, "enrolment-unavailable", "Nothing can be enrolled here", None),
     StorageFullError: (507, "storage-full", "There is no room for more", None),
@@ -96,25 +151,21 @@ def problem_from_error(error: Exception) -> Problem:
     if isinstance(error, RequestValidationError):
         return _from_validation(error)
     if isinstance(error, HTTPException):
-        return Problem(
-            type="about:blank",
-            title=HTTPStatus(error.status_code).phrase,
-            status=error.status_code,
-            detail=error.detail,
-            **_named(error),
-        )
-    for kind in type(error).__mro__:
-        if kind in _KINDS:
-            status, slug, title, field = _KINDS[kind]
+        kind = _kind(error.slug) if isinstance(error, RefusedError) else "about:blank"
+        title = error.title if isinstance(error, RefusedError) else HTTPStatus(error.status_code).phrase
+        return Problem(type=kind, title=title, status=error.status_code, detail=error.detail, **_named(error))
+    for cls in type(error).__mro__:
+        if cls in _KINDS:
+            status, slug, title, field = _KINDS[cls]
             named = {"field": field, **_named(error)}
-            return Problem(type=f"urn:nearpose:problem:{slug}", title=title, status=status, detail=str(error), **named)
+            return Problem(type=_kind(slug), title=title, status=status, detail=str(error), **named)
     raise error
 
 
 def internal_problem(request_id: str) -> Problem:
     """What a client hears of an error of ours: where to ask, and nothing else."""
     return Problem(
-        type="urn:nearpose:problem:internal",
+        type=_kind("internal"),
         title="The server failed",
         status=500,
         detail="An error of the server, not of the request; the server's log tells more under the request id.",
@@ -134,10 +185,39 @@ def install(app: FastAPI) -> None:
         app.add_exception_handler(kind, _answer)
 
 
+async def refuse(error: Exception, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers a request with what ``error`` is to its client. For middlewares; ``install`` is for what routes raise."""
+    await _refusal(scope, error)(scope, receive, send)
+
+
 async def _answer(request: Request, error: Exception) -> Response:
+    if isinstance(error, HTTPException) and error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        error.headers = {**(error.headers or {}), **_allowed(request)}
+    return _refusal(request.scope, error)
+
+
+def _allowed(request: Request) -> dict[str, str]:
+    """The methods of a path. Starlette names those of the first route alone, where several have one path."""
+    path = getattr(request.scope.get("route"), "path_format", None)
+    operations = request.app.openapi()["paths"].get(path)
+    return {"Allow": ", ".join(sorted(method.upper() for method in operations))} if operations else {}
+
+
+def _refusal(scope: Scope, error: Exception) -> Response:
     problem = problem_from_error(error)
-    logger.info("request %s refused: %r", request.scope["request_id"], problem.detail)
+    logger.info("request %s refused: %r", scope["request_id"], problem.detail)
+    mark_refused(scope, problem)
     return problem_response(problem, getattr(error, "headers", None))
+
+
+def mark_refused(scope: Scope, problem: Problem) -> None:
+    """Notes in ``scope["refusal"]`` which kind of problem a request is answered with, for those who count."""
+    _, is_ours, slug = problem.type.rpartition(_NAMESPACE)
+    scope["refusal"] = slug if is_ours else f"http-{problem.status}"
+
+
+def _kind(slug: str) -> str:
+    return f"{_NAMESPACE}{slug}"
 
 
 def _named(error: Exception) -> dict[str, Any]:

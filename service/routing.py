@@ -1,20 +1,24 @@
-"""What the routes of every file stand on, and what they say of their refusals."""
+"""What the routes of every file stand on."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, TypeVar
 from urllib.parse import quote
 
 from fastapi import Depends, Request
 
-from service import problems
-from service.answers import ImageUrl
+from service.answers import ImageUrl, NeighborsAnswer, PoseAnswer
 from service.engine import Engine
 from service.enrol import Enroller
 from service.followed import Enrolment
 from service.live import LiveIndex
+from service.metrics import Metrics
+from service.tracing import Tracing
 from service.workers import Workers
+
+Answer = TypeVar("Answer", PoseAnswer, NeighborsAnswer)
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +30,19 @@ class Service:
     workers: Workers
     enrolment: Enrolment
     enroller: Enroller
+    metrics: Metrics
+    tracing: Tracing
+
+    async def answer(self, work: Callable[[], Answer]) -> Answer:
+        """The answer of ``work()``, done by a worker; its timings go to the metrics and the trace."""
+        try:
+            answer = await self.workers.run(work)
+        finally:
+            self.metrics.set_waiting(self.workers.waiting)
+        milliseconds = dict(answer.timing_ms)
+        self.metrics.observe_stages(milliseconds)
+        self.tracing.add_stages(milliseconds)
+        return answer
 
 
 # Coroutines, although they wait for nothing: FastAPI hands plain functions to a thread, which takes longer than they.
@@ -41,12 +58,3 @@ async def _image_url(request: Request) -> ImageUrl:
 
 Running = Annotated[Service, Depends(_service)]
 Link = Annotated[ImageUrl, Depends(_image_url)]
-
-
-def refusals(**descriptions: str) -> dict[int | str, dict[str, Any]]:
-    """What OpenAPI says of the problems that a route answers with: ``_422="..."`` for a status, ``default`` for all."""
-    content = {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    return {
-        status.removeprefix("_"): {"description": description, "content": content}
-        for status, description in descriptions.items()
-    }

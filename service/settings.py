@@ -1,16 +1,22 @@
 """Every setting of the service, in one table.
 
 Each is a flag (``--max-pixels 20000000``) and an environment variable (``NEARPOSE_MAX_PIXELS=20000000``); the flag
-wins. ``python -m service --help`` prints the table.
+wins. ``python -m service --help`` prints the table, ``python -m service settings`` as it stands in docs/settings.md.
 """
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Origin = Annotated[str, Field(pattern=r"^(\*|https?://[^/\s*]+)$")]
+PublicPath = Annotated[str, Field(pattern=r"^/")]
 
 
 class Settings(BaseSettings):
@@ -33,10 +39,23 @@ class Settings(BaseSettings):
     standing_ms: float = Field(
         default=40, ge=0, description="the same where the line has not been empty for 100 ms: under too much load"
     )
+    poll_s: float = Field(default=1.0, gt=0, description="seconds between two looks for a new version of the index")
+
     max_body_bytes: int = Field(default=32 * 2**20, ge=1, description="largest request body; more is answered with 413")
     max_pixels: int = Field(
         default=50_000_000, ge=64, description="largest picture, width x height, whatever its file size"
     )
+    body_s: float = Field(
+        default=30, gt=0, description="seconds in which a body must be there, else 408; and a head, else it hangs up"
+    )
+    timeout_s: float = Field(default=60, gt=0, description="seconds in which an answer must begin; else 503")
+    requests_per_minute: int = Field(
+        default=0,
+        ge=0,
+        description="requests a minute of one API key, or without keys of one address; more are answered with 429; "
+        "0 for any number; a key's own limit goes first; each process counts by itself",
+    )
+
     enrolment: Path | None = Field(
         default=None,
         description="file of what users enrol, on a local disk; by default enrolled.sqlite in the index's folder",
@@ -46,10 +65,76 @@ class Settings(BaseSettings):
         ge=0,
         description="largest size of that file; 0 turns enrolment off, what is enrolled included",
     )
-    poll_s: float = Field(default=1.0, gt=0, description="seconds between two looks for a new version of the index")
+
+    api_keys: Path | None = Field(
+        default=None,
+        description="file of API keys, lines as `python -m service key <name>` prints them; read again when it "
+        "changes; without it nobody needs a key",
+    )
+    public_paths: tuple[PublicPath, ...] = Field(
+        default=("/", "/page/*", "/docs", "/openapi.json"),
+        description="paths that need no key; one that ends in /* stands for all below it; by default those of the page",
+    )
+    cors_origins: tuple[Origin, ...] = Field(
+        default=(), description="origins (`https://example.org`) whose pages may ask; `*` for all"
+    )
+
+    drain_s: float = Field(
+        default=0, ge=0, description="seconds between SIGTERM, from which on /readyz says 503, and the last request"
+    )
     shutdown_s: int = Field(
         default=30, ge=0, description="seconds that running requests are given when the service stops"
     )
+
     log_format: Literal["plain", "json"] = Field(
         default="plain", description="lines for people, or one JSON object a line"
     )
+
+
+# Each group begins with this setting and ends before the next one's.
+_GROUPS = {
+    "Serving": "index",
+    "Limits": "max_body_bytes",
+    "Enrolment": "enrolment",
+    "Access": "api_keys",
+    "Stopping": "drain_s",
+    "Log": "log_format",
+}
+
+_HEAD = """# Settings
+
+What `python -m service` can be told. Each is a flag and an environment variable; the flag wins. Several values are
+given as a JSON list, `'["/metrics", "/docs"]'`, or on the command line one flag each.
+
+Traces are set by OpenTelemetry's own variables, [operations](operations.md) says how.
+"""
+
+
+def settings_table() -> str:
+    """docs/settings.md: every setting with its default and bound, by group."""
+    return _HEAD + "".join(_sections())
+
+
+def _sections() -> Iterator[str]:
+    first_of = {name: group for group, name in _GROUPS.items()}
+    for name, field in Settings.model_fields.items():
+        if name in first_of:
+            yield f"\n## {first_of[name]}\n\n| flag | variable | default | bound | |\n|---|---|---|---|---|\n"
+        variable, flag = f"NEARPOSE_{name.upper()}", f"--{name.replace('_', '-')}"
+        yield f"| `{flag}` | `{variable}` | {_default(field)} | {_bound(name)} | {field.description} |\n"
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    if field.default is None or field.default == ():
+        return "none"
+    return f"`{json.dumps(field.default) if isinstance(field.default, tuple) else field.default}`"
+
+
+def _bound(name: str) -> str:
+    schema = Settings.model_json_schema()["properties"][name]
+    if "enum" in schema:
+        return ", ".join(f"`{choice}`" for choice in schema["enum"])
+    signs = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<="}
+    return ", ".join(f"{sign} {json.dumps(schema[key])}" for key, sign in signs.items() if key in schema)

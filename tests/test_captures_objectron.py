@@ -156,6 +156,14 @@ def _no_camera(frame) -> None:
     frame.ClearField("camera")
 
 
+def _telescope(frame) -> None:
+    frame.camera.projection_matrix[5] = 3.4e38  # the largest number there; more than that in pixels
+
+
+def _endless_plane(frame) -> None:
+    frame.plane_normal[1] = float("inf")  # times zero it is not a number, of which numpy warns
+
+
 def _no_object(frame) -> None:
     del frame.annotations[:]
 
@@ -173,6 +181,8 @@ def _no_object(frame) -> None:
         (_contradict, Reason.DISAGREES),
         (_no_plane, Reason.BROKEN_PLANE),
         (_plane_through_camera, Reason.BROKEN_PLANE),
+        (_endless_plane, Reason.BROKEN_PLANE),
+        (_telescope, Reason.DISAGREES),
         (_no_camera, Reason.BROKEN_CAMERA),
         (_no_object, Reason.NO_ANNOTATION),
     ],

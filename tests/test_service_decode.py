@@ -134,6 +134,18 @@ def test_truncated_files_are_refused(data, kept):
             decode(data[: int(len(data) * kept)], MAX_PIXELS)
 
 
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "P", "1", "CMYK"])
+def test_a_tall_picture_is_converted_as_a_whole_one_would_be(mode):
+    rows = np.arange(700 * 9 * 4, dtype=np.uint32).reshape(700, 9, 4) * 2654435761 >> 13
+    picture = Image.fromarray(rows.astype(np.uint8), "RGBA").convert(mode)
+    format, options = ("JPEG", {"quality": 95}) if mode == "CMYK" else ("PNG", {})
+    data = file_of(picture, format, **options)
+    with Image.open(io.BytesIO(data)) as image:
+        layered = image.convert("RGBA")
+    expected = Image.alpha_composite(Image.new("RGBA", layered.size, "white"), layered).convert("RGB")
+    assert np.array_equal(decode(data, MAX_PIXELS).pixels, np.asarray(expected))
+
+
 @pytest.mark.parametrize("data", [b"", b"hello", b"\xff\xd8\xff", b"GIF89a" + b"\0" * 50, b"\0" * 1000])
 def test_what_is_no_picture_is_refused(data):
     with pytest.raises(ImageError, match="image"):

@@ -215,16 +215,23 @@ def test_the_command_serves_until_it_is_told_to_stop(tmp_path):
 
 def test_several_processes_serve_one_index_on_one_port(small_run):
     command = [sys.executable, "-m", "service", "--index", str(small_run.index), "--port", "0", "--workers", "2"]
+    command += ["--drain-s", "2"]
     here = Path(__file__).parent.parent
     with subprocess.Popen(command, cwd=here, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             url = process.stdout.readline().split()[-1]
             wait_until(lambda: answers(url, "/readyz"), timeout_s=60)
             statuses = {httpx2.get(f"{url}/healthz", trust_env=False).status_code for _ in range(20)}
+            counts = f"{url}/metrics"
+            wait_until(lambda: httpx2.get(counts, trust_env=False).text.count("resident_memory_bytes{") == 2, 60)
+            counted = httpx2.get(counts, trust_env=False).text
+            process.send_signal(signal.SIGTERM)
+            wait_until(lambda: b"problem:draining" in httpx2.get(f"{url}/readyz", trust_env=False).content)
         finally:
             process.send_signal(signal.SIGTERM)
         log = process.stderr.read()
     assert statuses == {200}
+    assert 'nearpose_requests_total{method="GET",route="/healthz",status="200"} 20.0' in counted
     assert process.returncode == 0
     assert log.count("is open") == 2
 

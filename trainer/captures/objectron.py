@@ -109,14 +109,14 @@ def _annotation(frame: FrameAnnotation, object_numbers: Mapping[int, int]) -> An
     if len(set(numbers)) < len(numbers):  # ids not written
         numbers = list(range(len(numbers)))
     return Annotation(
-        projection=np.array(camera.projection_matrix),
-        intrinsics=np.array(camera.intrinsics),
+        projection=np.array(camera.projection_matrix, np.float64),
+        intrinsics=np.array(camera.intrinsics, np.float64),
         sensor=(
             camera.image_resolution_width or SENSOR_SIZE[0],
             camera.image_resolution_height or SENSOR_SIZE[1],
         ),
-        plane_normal=np.array(frame.plane_normal),
-        plane_center=np.array(frame.plane_center),
+        plane_normal=np.array(frame.plane_normal, np.float64),
+        plane_center=np.array(frame.plane_center, np.float64),
         instances=tuple(map(_instance, numbers, frame.annotations)),
     )
 

@@ -139,8 +139,8 @@ def _disagreement(pixels: Array, keypoints: Array, camera: Camera) -> float:
 
 
 def _in_camera(vectors: Array, shape: tuple[int, ...]) -> Array:
-    if vectors.shape != shape:
-        raise InvalidValueError("annotation", vectors, f"of shape {shape}")
+    if vectors.shape != shape or not np.isfinite(vectors).all():
+        raise InvalidValueError("annotation", vectors, f"finite, of shape {shape}")
     turned: Array = vectors @ CAMERA_FROM_SENSOR.T
     return turned
 

@@ -1,0 +1,112 @@
+"""uvicorn, in one process or several, with a word on where it listens and bounds to a request's head."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
+from uvicorn.supervisors import Multiprocess
+
+from service.app import SETTINGS, create_app
+from service.logs import log_config
+from service.metrics import shared_metrics
+from service.settings import Settings
+
+_LARGEST_HEAD = 64 * 2**10
+_NONE_SEEN = object()
+
+
+def serve(settings: Settings) -> None:
+    """Serves until it is told to stop."""
+    app = create_app(settings)  # in the parent of several processes, too: what is wrong with the settings shows here
+    if settings.workers == 1:
+        server_of(app, settings).run()
+        return
+    with shared_metrics():
+        _serve_by_processes(settings)
+
+
+def server_of(app: FastAPI, settings: Settings) -> uvicorn.Server:
+    """The server of ``app`` in this process."""
+    return _Server(_Config(app, settings))
+
+
+def _serve_by_processes(settings: Settings) -> None:
+    """Processes that accept from one socket; one that dies is replaced."""
+    os.environ[SETTINGS] = settings.model_dump_json()
+    config = _Config("service.app:create_app_from_environment", settings)
+    bound = config.bind_socket()
+    _say_where(bound)
+    Multiprocess(config, sockets=[bound]).run()
+
+
+class _Config(uvicorn.Config):
+    """As ``settings`` want it. Pickles."""
+
+    def __init__(self, app: FastAPI | str, settings: Settings) -> None:
+        self.head_s = settings.body_s
+        super().__init__(
+            app,
+            factory=isinstance(app, str),
+            workers=settings.workers,
+            host=settings.host,
+            port=settings.port,
+            http=_Impatient,
+            ws="none",
+            log_config=log_config(settings.log_format),
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=settings.shutdown_s,
+        )
+
+
+class _Server(uvicorn.Server):
+    """Says where it listens as soon as it does."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        _say_where(self.servers[0].sockets[0])
+
+
+def _say_where(bound: socket.socket) -> None:
+    """In one line: with port 0 nobody knows before."""
+    host, port = bound.getsockname()[:2]
+    print(f"nearpose listens on http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)  # noqa: T201
+
+
+class _Impatient(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
+    """uvicorn's, but it closes a connection whose next head is too long, or takes ``head_s`` seconds to twice that.
+
+    uvicorn would wait for ever, and its faster parser keeps any number of headers.
+    """
+
+    config: _Config
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._seen, self._head_bytes = _NONE_SEEN, 0
+        self._timer = self.loop.call_later(self.config.head_s, self._look)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._timer.cancel()
+        super().connection_lost(error)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._head_bytes = self._head_bytes + len(data) if self._waits() else 0
+        if self._head_bytes > _LARGEST_HEAD:
+            self.transport.close()
+
+    def _waits(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _look(self) -> None:
+        if self._waits() and self._seen is self.cycle:
+            self.transport.close()
+            return
+        self._seen = self.cycle if self._waits() else _NONE_SEEN
+        self._timer = self.loop.call_later(self.config.head_s, self._look)

@@ -1,0 +1,35 @@
+"""What a request passes on its way to a route, and its answer on the way back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+
+from service.access import Access
+from service.admission import Admission, CancelOnDisconnect
+from service.keys import KeyFile
+from service.middleware import BodyLimit, Deadline, Measured, RequestLog, SecurityHeaders
+from service.settings import Settings
+
+_CORS: dict[str, Any] = {
+    "allow_methods": ["GET", "POST", "DELETE"],
+    "allow_headers": ["Authorization", "X-API-Key", "X-Request-Id", "Idempotency-Key", "traceparent"],
+    "expose_headers": ["X-Request-Id", "Retry-After", "RateLimit", "RateLimit-Policy"],
+}
+
+
+def add_middlewares(app: FastAPI, settings: Settings) -> None:
+    """From the innermost to the outermost. Raises InvalidValueError where the file of API keys cannot be read."""
+    keys = KeyFile(settings.api_keys) if settings.api_keys else None
+    app.add_middleware(BodyLimit, limit=settings.max_body_bytes, limit_s=settings.body_s)
+    app.add_middleware(Deadline, limit_s=settings.timeout_s)
+    app.add_middleware(Admission)
+    app.add_middleware(CancelOnDisconnect)
+    app.add_middleware(Access, keys=keys, per_minute=settings.requests_per_minute, public=settings.public_paths)
+    app.add_middleware(RequestLog, draining=app.state.draining)
+    if settings.cors_origins:
+        app.add_middleware(CORSMiddleware, allow_origins=settings.cors_origins, **_CORS)
+    app.add_middleware(Measured, metrics=app.state.metrics)
+    app.add_middleware(SecurityHeaders, shared=bool(settings.cors_origins))
