@@ -1,38 +1,26 @@
-"""Objects that users add, over HTTP: found at once, kept through whatever happens to the index, removed again."""
+"""Objects that users add, over HTTP: found at once, extended, listed, removed again; and what is refused."""
 
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
 from index.iou import iou_3d
-from index.store import rollback
 from service.decode import decode
 from service.objects import FrameAnswer, ObjectDetailAnswer, ObjectsAnswer
+from tests.enrolling import enrolled, nearest, shown, vase
 from tests.scenes import standing_frame
 from tests.service_fixtures import (
-    COLOURS,
-    ColourEncoder,
     build_index,
     client_of,
     encoded,
-    picture_of,
     posted,
-    query_fields,
-    wait_until,
 )
 from tests.test_service_refusals import problem_of
-
-PURPLE = (150, 30, 160)
-VASE = {"category": "vase", "object_id": "vases/blue 1", "size": (0.09, 0.2, 0.09)}
 
 
 @pytest.fixture
@@ -55,37 +43,6 @@ def untouched(tmp_path_factory):
     with client_of(root) as client:
         yield client
         assert client.get("/readyz").json()["enrolment"]["frames"] == 0
-
-
-def shown(frame) -> np.ndarray:
-    """The frame's picture; vases, which the index does not know, are purple."""
-    if frame.category != "vase":
-        return picture_of(frame)
-    picture = picture_of(replace(frame, category="cup"))
-    picture[(picture == COLOURS["cup"]).all(axis=2)] = PURPLE
-    return picture
-
-
-def vase(**changes):
-    return standing_frame(**{**VASE, **changes})
-
-
-def enrolled(client, frame, *, posed: bool = True, headers=None, image=None, **changes):
-    """Posts a frame's picture, and all that is known of it, to its object; ``changes`` replace fields, None drops."""
-    fields = query_fields(frame) | {"rect": json.dumps(frame.view.rect), "category": frame.category}
-    if posed:
-        parts = {name: getattr(frame.box, name).tolist() for name in ("center", "size", "rotation")}
-        fields["box"] = json.dumps(parts)
-    data = {name: value for name, value in (fields | changes).items() if value is not None}
-    image = encoded(shown(frame)) if image is None else image
-    path = f"/objects/{frame.object_id}/frames"
-    return client.post(path, data=data, files={"image": ("upload.jpg", image, "image/jpeg")}, headers=headers)
-
-
-def nearest(client, frame) -> dict:
-    fields = {"rect": json.dumps(frame.view.rect)}
-    files = {"image": ("upload.jpg", encoded(shown(frame)), "image/jpeg")}
-    return client.post("/neighbors", data=fields, files=files).json()["neighbors"][0]
 
 
 def test_what_is_enrolled_is_found_at_once_everywhere(client):
@@ -291,198 +248,6 @@ def test_the_same_key_at_the_same_time_enrols_once(client):
     assert len({answer.content for answer in answers}) == 1
     assert sum("idempotent-replayed" in answer.headers for answer in answers) == 5
     assert client.get("/readyz").json()["enrolment"]["frames"] == 1
-
-
-def test_it_outlasts_restarts_rebuilds_rollbacks_and_encoders(root):
-    frame = vase(azimuth=0.3)
-    with client_of(root) as client:
-        first = enrolled(client, frame).json()["frame"]
-        for prefix, digest in (("v2", "colours-1"), ("v3", "another encoder"), ("v4", "a third")):
-            version = build_index(root, prefix, digest)
-            wait_until(lambda: client.get("/readyz").json()["index"] == version)  # noqa: B023
-            assert nearest(client, frame)["frame"] == first
-            assert client.get("/readyz").json()["enrolment"]["frames"] == 1
-        second = enrolled(client, vase(azimuth=1.2)).json()["frame"]
-        version = rollback(root)
-        wait_until(lambda: client.get("/readyz").json()["index"] == version)
-        assert nearest(client, vase(azimuth=1.2))["frame"] == second
-    with client_of(root) as client:
-        assert {nearest(client, f)["frame"] for f in (frame, vase(azimuth=1.2))} == {first, second}
-
-
-def test_a_restart_embeds_nothing_again(root):
-    with client_of(root) as client:
-        for azimuth in (0.1, 0.2, 0.3):
-            enrolled(client, vase(azimuth=azimuth))
-
-    class Counting:
-        def __init__(self):
-            self._encoder = ColourEncoder()
-            self.digest, self.input_size, self.dimension = "colours-1", 32, 48
-            self.embedded = 0
-
-        def crop(self, image, rect):
-            return self._encoder.crop(image, rect)
-
-        def embed(self, crops):
-            self.embedded += len(crops)
-            return self._encoder.embed(crops)
-
-    encoder = Counting()
-    with client_of(root, lambda folder, device: encoder) as client:
-        assert client.get("/readyz").json()["enrolment"]["frames"] == 3
-        assert encoder.embedded == 0
-        nearest(client, vase())
-        assert encoder.embedded == 1
-
-
-def test_two_processes_see_each_other(root):
-    with client_of(root) as one, client_of(root) as other:
-        frame = enrolled(one, vase()).json()["frame"]
-        assert nearest(other, vase())["frame"] == frame
-        second = enrolled(other, vase(azimuth=1.2)).json()
-        assert second["object"]["enrolled"] == 2
-        assert nearest(one, vase(azimuth=1.2))["frame"] == second["frame"]
-        one.delete(f"/objects/vases/blue 1/frames/{frame}")
-        assert nearest(other, vase())["frame"] == second["frame"]
-        other.delete("/objects/vases/blue 1")
-        assert nearest(one, vase())["object"] != "vases/blue 1"
-
-
-def test_processes_with_different_encoders_share_a_file(tmp_path):
-    """As while the processes of a service change to a new version, one after the other."""
-    file = tmp_path / "shared.sqlite"
-    for name, digest in (("a", "colours-1"), ("b", "another encoder")):
-        (tmp_path / name).mkdir()
-        build_index(tmp_path / name / "index", digest=digest)
-    with (
-        client_of(tmp_path / "a" / "index", enrolment=file) as one,
-        client_of(tmp_path / "b" / "index", enrolment=file) as other,
-    ):
-        for writer, reader, azimuth in ((one, other, 0.1), (other, one, 0.5), (one, other, 0.9)):
-            frame = enrolled(writer, vase(azimuth=azimuth)).json()["frame"]
-            assert nearest(reader, vase(azimuth=azimuth))["frame"] == frame
-    with client_of(tmp_path / "b" / "index", enrolment=file) as other:
-        assert other.get("/readyz").json()["enrolment"]["frames"] == 3
-
-
-def damaged(root: Path) -> bytes:
-    with client_of(root) as client:
-        for azimuth in (0.1, 0.2, 0.3):
-            enrolled(client, vase(azimuth=azimuth))
-    file = root / "enrolled.sqlite"
-    file.write_bytes(file.read_bytes()[:-8192])
-    return file.read_bytes()
-
-
-def test_a_damaged_file_is_told_and_the_index_goes_on_answering(root, caplog):
-    content = damaged(root)
-    with client_of(root) as client:
-        ready = client.get("/readyz").json()
-        assert ready["enrolment"]["accepts"] is False
-        assert ready["enrolment"]["failure"].startswith("damaged")
-        assert str(root) not in json.dumps(ready)
-        answer = posted(client, standing_frame(azimuth=0.45, category="shoe")).json()
-        assert answer["objects"][0]["category"] == "shoe"
-        assert "what users enrolled cannot be read" in answer["warnings"][0]
-        refusal = enrolled(client, vase())
-        assert problem_of(refusal, 503)["type"] == "urn:nearpose:problem:enrolment-unavailable"
-        assert refusal.headers["retry-after"] == "30"
-        assert problem_of(client.delete("/objects/vases/blue 1"), 503)
-        assert client.get("/objects/shoe-1").status_code == 200
-        assert problem_of(client.get("/objects/vases/blue 1"), 503)
-        listed = client.get("/objects").json()
-        assert len(listed["objects"]) == 3
-        assert "may be missing" in listed["warnings"][0]
-    assert (root / "enrolled.sqlite").read_bytes() == content
-    assert len([record for record in caplog.records if record.name == "service.followed"]) == 1
-
-
-def test_a_file_that_is_mended_is_used_again(root, monkeypatch):
-    monkeypatch.setattr("service.followed._RETRY_S", 0)
-    file = root / "enrolled.sqlite"
-    with client_of(root) as client:
-        frame = enrolled(client, vase()).json()["frame"]
-    whole = file.read_bytes()
-    file.write_bytes(whole[:5000])
-    with client_of(root) as client:
-        assert client.get("/readyz").json()["enrolment"]["failure"]
-        file.write_bytes(whole)
-        wait_until(lambda: client.get("/readyz").json()["enrolment"]["failure"] is None)
-        assert nearest(client, vase())["frame"] == frame
-        assert enrolled(client, vase(azimuth=1.0)).status_code == 201
-
-
-def test_a_file_that_is_damaged_while_it_is_open_is_given_up_and_what_was_read_stays(root):
-    with client_of(root) as client:
-        frame = enrolled(client, vase()).json()["frame"]
-        assert nearest(client, vase())["frame"] == frame
-        (root / "enrolled.sqlite").rename(root / "elsewhere.sqlite")
-        assert problem_of(enrolled(client, vase(azimuth=1.0)), 503)["detail"].endswith("while it was in use")
-        answer = nearest(client, vase())
-        assert answer["frame"] == frame
-        assert client.get("/readyz").json()["enrolment"]["accepts"] is False
-
-
-def test_in_a_read_only_folder_enrolment_is_off_and_said_once(caplog):
-    """As an ordinary user: root may write everywhere."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        build_index(folder / "index")
-        (folder / "index").chmod(0o555)
-        user = os.geteuid()
-        try:
-            if user == 0:
-                os.seteuid(65534)
-            with client_of(folder / "index") as client:
-                assert problem_of(enrolled(client, vase()), 503)["detail"].endswith("none can be made here")
-                assert client.get("/readyz").json()["enrolment"]["accepts"] is False
-                answer = posted(client, standing_frame(azimuth=0.45, category="shoe")).json()
-                assert (answer["objects"][0]["category"], answer["warnings"]) == ("shoe", [])
-                assert len(client.get("/objects").json()["objects"]) == 3
-        finally:
-            os.seteuid(user)
-            (folder / "index").chmod(0o755)
-    assert len([record for record in caplog.records if record.name == "service.followed"]) == 1
-
-
-def test_a_file_in_a_read_only_folder_is_searched():
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        build_index(folder / "index")
-        with client_of(folder / "index") as client:
-            frame = enrolled(client, vase()).json()["frame"]
-        (folder / "index").chmod(0o555)
-        user = os.geteuid()
-        try:
-            if user == 0:
-                os.seteuid(65534)
-            with client_of(folder / "index") as client:
-                assert nearest(client, vase())["frame"] == frame
-                assert problem_of(enrolled(client, vase()), 503)["detail"].endswith("cannot be written to")
-                assert client.get("/readyz").json()["enrolment"] == {"frames": 1, "accepts": False, "failure": None}
-        finally:
-            os.seteuid(user)
-            (folder / "index").chmod(0o755)
-
-
-def test_enrolment_is_off_where_nothing_may_be_kept(root):
-    with client_of(root, enrolment_max_bytes=0) as client:
-        assert problem_of(enrolled(client, vase()), 503)["detail"].endswith("set to keep nothing")
-    assert not (root / "enrolled.sqlite").exists()
-
-
-def test_the_bound_is_a_problem_and_the_service_goes_on(root, tmp_path):
-    with client_of(root, enrolment=tmp_path / "own.sqlite", enrolment_max_bytes=100_000) as client:
-        answers = [enrolled(client, vase(azimuth=0.1 * n)) for n in range(12)]
-        refused = [answer for answer in answers if answer.status_code != 201]
-        problem = problem_of(refused[0], 507)
-        assert (problem["type"], "limit" in problem["detail"]) == ("urn:nearpose:problem:storage-full", True)
-        assert client.get("/readyz").json()["enrolment"]["frames"] == 12 - len(refused)
-        assert nearest(client, vase())
-    assert (tmp_path / "own.sqlite").exists()
 
 
 @pytest.mark.parametrize("model", [FrameAnswer, ObjectsAnswer, ObjectDetailAnswer])
