@@ -15,7 +15,7 @@ from fastapi import APIRouter, Depends, FastAPI, Form, Query, Request, Response
 
 from index.encoder import Encoder, open_encoder
 from index.predict import DEFAULT_K
-from service import problems
+from service import overview, pages, problems
 from service.answers import (
     AliveAnswer,
     ImageUrl,
@@ -200,8 +200,12 @@ def create_app(settings: Settings, open_encoder: EncoderOpener = open_encoder) -
         description=_DESCRIPTION,
         lifespan=functools.partial(_lifespan, settings, open_encoder),
         redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
     )
     app.include_router(router)
+    app.include_router(overview.router, responses=_refusals(default="Any refusal."))
+    pages.install(app, settings.samples, responses=_refusals(default="Any refusal."))
     problems.install(app)
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
     app.add_middleware(RequestLog)
