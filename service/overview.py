@@ -19,7 +19,6 @@ from index.layout import positions_in_sequence, principal_plane
 from index.schema import Frame
 from index.store import IndexVersion
 from service.answers import BoxAnswer, Vector, box_answer
-from service.live import Snapshot
 
 MAX_POINTS = 50_000
 GRID = 65535
@@ -97,18 +96,17 @@ class FrameAnswer(BaseModel):
     box: BoxAnswer | None
 
 
-async def _snapshot(request: Request) -> Snapshot:
-    snapshot: Snapshot = request.app.state.service.live.snapshot
-    return snapshot
+async def _version(request: Request) -> IndexVersion:
+    version: IndexVersion = request.app.state.service.live.snapshot.index
+    return version
 
 
-Open = Annotated[Snapshot, Depends(_snapshot)]
+Open = Annotated[IndexVersion, Depends(_version)]
 
 
 @router.get("/index")
-def index(snapshot: Open) -> IndexAnswer:
+def index(version: Open) -> IndexAnswer:
     """What the index holds: counts, categories, age."""
-    version = snapshot.index
     created = datetime.fromisoformat(version.manifest["created"])
     return IndexAnswer(
         index=version.version,
@@ -127,11 +125,11 @@ def index(snapshot: Open) -> IndexAnswer:
 
 @router.get("/index/map")
 def index_map(
-    snapshot: Open,
+    version: Open,
     limit: Annotated[int, Query(ge=1, le=MAX_POINTS, description="How many frames at most.")] = 20_000,
 ) -> MapAnswer:
     """The embedding laid out in the plane: frames that look alike lie close together."""
-    return _map(snapshot.index, limit)
+    return _map(version, limit)
 
 
 @router.get("/frames/{frame:path}")

@@ -56,8 +56,11 @@ def chromium() -> Iterator[Browser]:
 
 
 @contextlib.contextmanager
-def open_page(browser: Browser, url: str, *, expected: tuple[str, ...] = (), **context) -> Iterator[Page]:
-    """A page at ``url``. Afterwards nothing may have gone wrong in it but loading what ends in one of ``expected``."""
+def open_page(browser: Browser, url: str, *, expected: tuple[str, ...] = (), routes=None, **context) -> Iterator[Page]:
+    """A page at ``url``; ``routes`` are requests, by pattern, that a handler answers.
+
+    Afterwards nothing may have gone wrong in it but loading what ends in one of ``expected``.
+    """
     faults: list[str] = []
     options = {"viewport": DESKTOP, "reduced_motion": "reduce"} | context
     with contextlib.closing(browser.new_context(**options)) as opened:
@@ -67,6 +70,8 @@ def open_page(browser: Browser, url: str, *, expected: tuple[str, ...] = (), **c
         page.on("console", lambda message: faults.extend(_complaint(message, expected)))
         page.on("request", lambda request: faults.extend(_elsewhere(request.url, url)))
         page.add_init_script(_KEEP_FORMS)
+        for pattern, handler in (routes or {}).items():
+            page.route(pattern, handler)
         page.goto(url)
         yield page
     assert not faults, "\n".join(faults)

@@ -19,7 +19,7 @@ from tests.test_service_server import serving
 
 QUERY = standing_frame(azimuth=0.45, category="shoe")
 JPEG = encoded(picture_of(QUERY))
-NO_ENROLMENT = ("/objects",)  # a service without it answers 404, which the browser's console reports
+NO_ENROLMENT = ("/objects?limit=1000",)  # a service without it answers 404, which the browser's console reports
 
 
 @pytest.fixture(scope="module")
@@ -234,15 +234,15 @@ def test_enrolment_where_the_service_has_it(browser, url):
     def answer(route, request):
         asked.append(request)
         if request.method == "POST":
-            objects.append({"object": "mug-17", "category": "cup", "frames": 1})
+            objects.append({"object": "mug-17", "category": "cup", "frames": 1, "enrolled": 1})
             return route.fulfill(status=201, json={})
         if request.method == "DELETE":
             objects.clear()
             return route.fulfill(status=204)
-        return route.fulfill(json={"objects": objects})
+        indexed = {"object": "shoe-1", "category": "shoe", "frames": 4, "enrolled": 0}
+        return route.fulfill(json={"objects": [*objects, indexed], "next": None})
 
-    with open_page(browser, url) as page:
-        page.route(re.compile("/objects"), answer)
+    with open_page(browser, url, routes={re.compile("/objects"): answer}) as page:
         expect(page.locator("#pose-found")).to_be_visible()
         page.click("#tab-reid")
         expect(page.locator("#objects")).to_contain_text("None yet")
@@ -255,6 +255,23 @@ def test_enrolment_where_the_service_has_it(browser, url):
         assert fields_of(page, "/frames").keys() == {"rect", "camera", "plane", "box"}
         page.click("text=Delete")
         expect(page.locator("#objects")).to_contain_text("None yet")
+
+
+def test_a_key_is_asked_for_and_sent_with_everything(browser, url):
+    def guard(route, request):
+        if request.headers.get("authorization") == "Bearer s3cret":
+            return route.continue_()
+        return route.fulfill(status=401, json={"title": "Unauthorized", "detail": "no API key"})
+
+    guarded = re.compile(r":\d+/(index|samples|pose|frames)\b")
+    with open_page(browser, url, expected=("/index", "/samples"), routes={guarded: guard}) as page:
+        expect(page.locator("#key-said")).to_have_text("This service asks for an API key.")
+        page.fill("#key", "s3cret")
+        page.click("#key-form button")
+        expect(page.locator("#pose-found")).to_be_visible()
+        expect(page.locator("#key-form")).to_be_hidden()
+        expect(page.locator("#pose-neighbors image").first).to_have_attribute("href", re.compile("^blob:"))
+        expect(page.locator("#curl")).to_contain_text("Authorization: Bearer $NEARPOSE_KEY")
 
 
 def test_the_map_of_the_index(page):

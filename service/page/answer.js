@@ -18,7 +18,7 @@ const centimetres = (value) => (100 * value).toFixed(value < 0.1 ? 1 : 0);
 /** In one line, for the label on the picture and for who listens. */
 export function summary({ category, box, confidence }) {
   const sure = confidence === null ? "" : `  ${percent(confidence)}`;
-  return `${category}  ${metres(length(box.center))}${sure}`;
+  return `${category.replaceAll("_", " ")}  ${metres(length(box.center))}${sure}`;
 }
 
 export function spoken({ category, box, confidence, problem }) {
@@ -30,7 +30,7 @@ export function spoken({ category, box, confidence, problem }) {
 
 /** Fills the head of the answer: what, how far, how sure, how large, how turned. */
 export function showFacts({ category, box, confidence, uncertainty, problem }) {
-  find("#category-name").textContent = category;
+  find("#category-name").textContent = category.replaceAll("_", " ");
   find("#distance").replaceChildren(...(box ? [metres(length(box.center)), h("small", {}, distanceError(box, uncertainty))] : ["no box"]));
   showConfidence(confidence);
   const facts = box ? factsOf(box, uncertainty) : [["Why", problem ? problem.detail : ""]];
@@ -65,7 +65,7 @@ function factsOf(box, uncertainty) {
   return [
     ["Size", `${width} × ${tall} × ${depth} cm`, `width, height, depth${uncertainty ? `; ± ${Math.round(100 * log)} %` : ""}`],
     ["Centre", `${x}, ${y}, ${z}`, "metres right, down, ahead"],
-    ["Front", turned ? `${Math.abs(turned)}° ${turned > 0 ? "right" : "left"}` : "0°", `of the camera${uncertainty ? `; ± ${uncertainty.yaw_deg.toFixed(0)}°` : ""}`],
+    ["Front faces", turned ? `${Math.abs(turned)}° ${turned > 0 ? "right" : "left"}` : "0°", `of the camera${uncertainty ? `; ± ${uncertainty.yaw_deg.toFixed(0)}°` : ""}`],
   ];
 }
 

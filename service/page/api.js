@@ -10,14 +10,36 @@ export class Problem extends Error {
   }
 }
 
-async function call(path, options = {}) {
+const KEY = "nearpose-api-key";
+
+/** The API key for this tab, where the service asks for one. */
+export const key = () => sessionStorage.getItem(KEY);
+export const useKey = (text) => sessionStorage.setItem(KEY, text);
+
+/** `fetch` with the key. Where the key is missing or wrong, the window hears of it as `unauthorized`. */
+async function request(path, options = {}) {
+  const headers = { ...options.headers, ...(key() ? { Authorization: `Bearer ${key()}` } : {}) };
   let response;
   try {
-    response = await fetch(path, options);
+    response = await fetch(path, { ...options, headers });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Problem({ title: "No answer", detail: "The service cannot be reached." });
   }
+  if (response.status === 401) dispatchEvent(new Event("unauthorized"));
+  return response;
+}
+
+/** A picture of the service as a file. */
+export const picture = async (place) => (await request(place)).blob();
+
+/** Shows a picture of the service. An element cannot send a key: with one, it is fetched first. */
+export async function showPicture(element, attribute, place) {
+  element.setAttribute(attribute, key() ? URL.createObjectURL(await picture(place)) : place);
+}
+
+async function call(path, options = {}) {
+  const response = await request(path, options);
   if (response.status === 204) return null;
   const isJson = (response.headers.get("content-type") || "").includes("json");
   const body = isJson ? await response.json() : { title: response.statusText };
@@ -70,7 +92,21 @@ export function frameOf(image) {
 
 export const imageOf = (frame) => `frames/${frame.split("/").map(encodeURIComponent).join("/")}/image.jpg`;
 
-export const objects = () => call("objects");
+const MOST_PAGES = 20;
+
+/** The objects that were enrolled: those of the index come in the same list, page by page. */
+export async function enrolled() {
+  const found = [];
+  let cursor = "";
+  for (let page = 0; page < MOST_PAGES; page++) {
+    const { objects, next } = await call(`objects?${new URLSearchParams({ limit: 1000, ...(cursor ? { cursor } : {}) })}`);
+    found.push(...objects.filter(({ enrolled = 1 }) => enrolled > 0));
+    if (!next) break;
+    cursor = next;
+  }
+  return found;
+}
+
 export const forget = (object) => call(`objects/${encodeURIComponent(object)}`, { method: "DELETE" });
 
 /** Adds a view of an object. `key` makes sure that a request sent twice counts once. */
@@ -83,7 +119,8 @@ const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 
 /** The same request as a shell command. */
 export function curl(path, picture, fields) {
+  const secret = key() ? ['-H "Authorization: Bearer $NEARPOSE_KEY"'] : [];
   const image = `-F ${quoted(`image=@${picture.name}`)}`;
   const rest = given(fields).map(([name, value]) => `-F ${quoted(`${name}=${asText(value)}`)}`);
-  return [`curl ${new URL(path, document.baseURI).href}`, image, ...rest].join(" \\\n  ");
+  return [`curl ${new URL(path, document.baseURI).href}`, ...secret, image, ...rest].join(" \\\n  ");
 }

@@ -20,6 +20,7 @@ export class Atlas {
   #colour = "category";
   #only = null; // the category that stands out
   #chosen = null; // { row, neighbors: rows }
+  #middles = []; // a row for each category
 
   constructor(root) {
     Object.assign(this, { root, canvas: find("#map"), tip: find("#tip"), about: find(".about", root) });
@@ -36,6 +37,7 @@ export class Atlas {
     try {
       const [index, map] = await Promise.all([api.index(), api.indexMap()]);
       this.#map = { ...map, row: new Map(map.frame.map((frame, row) => [frame, row])) };
+      this.#middles = this.#map.categories.map((_, i) => middleOf(this.#map, i));
       this.#showFacts(index);
       this.draw();
     } catch (problem) {
@@ -57,9 +59,14 @@ export class Atlas {
     find("#index-facts").replaceChildren(...facts.map(fact));
     const most = Math.max(...index.categories.map(({ frames }) => frames));
     find("#index-categories").replaceChildren(...index.categories.map((entry, i) => h("li", {}, this.#categoryButton(entry, i, most))));
+    this.#showHint();
+  }
+
+  #showHint() {
     const { method, frame, frames } = this.#map;
     const part = frame.length < frames ? `, ${frame.length.toLocaleString("en")} of ${frames.toLocaleString("en")} frames` : "";
-    find("#map-method").textContent = `${method === "pca" ? "Principal components" : "t-SNE"}${part}`;
+    const time = this.#colour === "time" ? ". Blue: a video's start, orange: its end" : "";
+    find("#map-method").textContent = `${method === "pca" ? "Principal components" : "t-SNE"}${part}${time}`;
   }
 
   #categoryButton({ category, frames, objects }, i, most) {
@@ -86,8 +93,10 @@ export class Atlas {
     if (!this.#map || !width) return;
     const drawing = context(this.canvas, width, height);
     drawing.clearRect(0, 0, width, height);
-    const radius = clamp(1.9 * Math.sqrt(this.#view.zoom), 1.9, 5) * (this.#map.frame.length > 20000 ? 0.7 : 1);
+    const crowd = Math.min(1, Math.sqrt(6000 / this.#map.frame.length));
+    const radius = clamp(0.0026 * Math.min(width, height) * crowd * Math.sqrt(this.#view.zoom), 1, 5);
     for (const above of [false, true]) this.#drawPoints(drawing, radius, above);
+    if (this.#colour === "category") this.#drawNames(drawing);
     this.#drawChosen(drawing);
     if (document.activeElement === this.canvas) crosshair(drawing, width / 2, height / 2);
   }
@@ -108,6 +117,21 @@ export class Atlas {
       drawing.fill();
     }
     drawing.globalAlpha = 1;
+  }
+
+  /** Each category's name on its middle frame. */
+  #drawNames(drawing) {
+    drawing.font = `600 12px ${style("--sans")}`;
+    drawing.textAlign = "center";
+    drawing.lineWidth = 4;
+    drawing.lineJoin = "round";
+    drawing.strokeStyle = style("--surface");
+    drawing.fillStyle = style("--ink");
+    this.#map.categories.forEach((name, i) => {
+      const [x, y] = this.#place(this.#middles[i]);
+      drawing.strokeText(name, x, y + 4);
+      drawing.fillText(name, x, y + 4);
+    });
   }
 
   #drawChosen(drawing) {
@@ -180,6 +204,7 @@ export class Atlas {
       button.addEventListener("click", () => {
         this.#colour = button.dataset.colour;
         for (const other of colours) other.setAttribute("aria-pressed", other === button);
+        if (this.#map) this.#showHint();
         this.draw();
       });
     }
@@ -233,7 +258,9 @@ export class Atlas {
     const frame = this.#map.frame[row];
     if (this.tip.dataset.frame !== frame) {
       this.tip.dataset.frame = frame;
-      this.tip.replaceChildren(h("img", { src: api.imageOf(frame), alt: "" }), h("b", {}, this.#map.categories[this.#map.category[row]]), h("small", {}, frame));
+      const image = h("img", { alt: "" });
+      api.showPicture(image, "src", api.imageOf(frame));
+      this.tip.replaceChildren(image, h("b", {}, this.#map.categories[this.#map.category[row]]), h("small", {}, frame));
     }
     const [x, y] = this.#place(row), { clientWidth: width, clientHeight: height } = this.canvas;
     const right = x > width - 170, low = y > height / 2;
@@ -263,6 +290,15 @@ const hue = (category) => HUES[category % HUES.length];
 /** From blue at the start to orange at the end of the video. */
 const timeHue = (position) => TIMES[Math.round(position * (TIMES.length - 1))];
 const apart = (a, b) => Math.hypot(a.offsetX - b.offsetX, a.offsetY - b.offsetY) || 1e-6;
+
+/** The row of a category that is nearest to the median of its places. */
+function middleOf({ category, x, y }, wanted) {
+  const rows = [...category.keys()].filter((row) => category[row] === wanted);
+  const median = (values) => rows.map((row) => values[row]).sort((a, b) => a - b)[rows.length >> 1];
+  const [mx, my] = [median(x), median(y)];
+  const away = (row) => (x[row] - mx) ** 2 + (y[row] - my) ** 2;
+  return rows.reduce((best, row) => (away(row) < away(best) ? row : best));
+}
 
 function age(seconds) {
   const units = [[86400, "day"], [3600, "hour"], [60, "minute"], [1, "second"]];

@@ -1,6 +1,6 @@
 // Neighbours and matches, as both kinds of query answer them.
 
-import { frameOf } from "./api.js";
+import { frameOf, showPicture } from "./api.js";
 import { h, svg } from "./dom.js";
 import { FACES, edgesOf } from "./geometry.js";
 
@@ -13,7 +13,9 @@ export function showNeighbors(list, neighbors, pick) {
 
 function card(neighbor, pick) {
   const { frame, image, similarity, category, object } = neighbor;
-  const picture = h("span", { class: "thumb" }, h("img", { src: image, alt: "", loading: "lazy" }));
+  const whole = h("img", { alt: "", loading: "lazy" });
+  const picture = h("span", { class: "thumb" }, whole);
+  showPicture(whole, "src", image);
   frameOf(image).then((shown) => shown?.camera && picture.replaceChildren(drawn(shown)));
   const title = `Frame ${frame}: ask for its neighbours`;
   return h("button", { type: "button", title, class: "card", click: () => pick(neighbor) },
@@ -25,7 +27,8 @@ function drawn({ image, camera, rect, box }) {
   const [x0, y0, x1, y1] = rect;
   const side = (1 + 2 * MARGIN) * Math.max(x1 - x0, y1 - y0);
   const corner = [(x0 + x1 - side) / 2, (y0 + y1 - side) / 2];
-  const picture = svg("image", { href: image, width: camera.width, height: camera.height, preserveAspectRatio: "none" });
+  const picture = svg("image", { width: camera.width, height: camera.height, preserveAspectRatio: "none" });
+  showPicture(picture, "href", image);
   return svg("svg", { viewBox: [...corner, side, side].join(" "), "aria-hidden": "true" }, picture, ...(box ? outline(box) : []));
 }
 

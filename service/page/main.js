@@ -141,11 +141,26 @@ function listenToFiles() {
   });
 }
 
+/** Asks for the API key when the service does. */
+function listenToKey() {
+  addEventListener("unauthorized", () => {
+    find("#key-form").hidden = false;
+    find("#key-said").textContent = api.key() ? "This API key is not known." : "This service asks for an API key.";
+  });
+  find("#key-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    api.useKey(find("#key").value.trim());
+    location.reload();
+  });
+}
+
 async function showSamples() {
   const { samples } = await api.samples();
   const buttons = samples.map((sample) => {
+    const image = h("img", { alt: "" });
+    api.showPicture(image, "src", sample.image);
     const button = h("button", { type: "button", "aria-pressed": "false", click: () => openSample(sample, button) },
-      h("img", { src: sample.image, alt: "" }), h("span", {}, sample.name.replaceAll("_", " ")));
+      image, h("span", {}, sample.name.replaceAll("_", " ")));
     return button;
   });
   find("#samples").replaceChildren(...buttons.map((button) => h("li", {}, button)));
@@ -179,6 +194,11 @@ find("#adjust").open = matchMedia("(min-width: 720px)").matches;
 listenToTabs();
 listenToQuery();
 listenToFiles();
+listenToKey();
 select(location.hash.slice(1) in { reid: 1, index: 1 } ? location.hash.slice(1) : "pose");
-await showState();
-await showSamples();
+try {
+  await showState();
+  await showSamples();
+} catch (problem) {
+  find("#state").textContent = problem.message;
+}

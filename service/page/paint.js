@@ -57,10 +57,17 @@ export function paintHorizon(drawing, at, query) {
   drawing.moveTo(...left);
   drawing.lineTo(...right);
   drawing.stroke();
+  grip(drawing, [(left[0] + right[0]) / 2, (left[1] + right[1]) / 2]);
   if (middle < 0) drawing.fillText("horizon above the picture", ...moved(at([0, 0]), 10, 20));
   else if (middle > picture.height) drawing.fillText("horizon below the picture", ...moved(at([0, picture.height]), 10, -10));
   else drawing.fillText("horizon", ...moved(left, 10, -6));
   drawing.restore();
+}
+
+function grip(drawing, [x, y]) {
+  drawing.beginPath();
+  drawing.roundRect(x - 16, y - 4, 32, 8, 4);
+  drawing.fill();
 }
 
 /** The box: its edges (those behind it thin), its front face filled, an arrow up. `project` takes metres to the canvas. */

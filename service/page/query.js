@@ -1,5 +1,6 @@
 // What is asked: the picture, its camera, the ground and the rectangle. Everything that shows or edits it listens to it.
 
+import { picture as fetchPicture } from "./api.js";
 import { clamp, focalOfView, groundOf, viewOfFocal } from "./geometry.js";
 import { focalLength35, focalPixels } from "./exif.js";
 
@@ -37,8 +38,7 @@ export class Query extends EventTarget {
 
   /** A sample with all that belongs to it. */
   async openSample({ name, image, camera, plane, rect }) {
-    const response = await fetch(image);
-    const picture = await decoded(await response.blob(), `${name}.jpg`);
+    const picture = await decoded(await fetchPicture(image), `${name}.jpg`);
     const { fx, fy, cx, cy } = camera;
     this.set({
       picture,

@@ -71,7 +71,7 @@ export class ReidTab {
   async #listObjects() {
     if (this.#enrols === false) return;
     try {
-      const { objects } = await api.objects();
+      const objects = await api.enrolled();
       this.#enrols = true;
       find("#enrolment").hidden = false;
       this.#showObjects(objects);
@@ -82,8 +82,7 @@ export class ReidTab {
   }
 
   #showObjects(objects) {
-    const rows = objects.map(({ object, category, frames }) => {
-      const count = Array.isArray(frames) ? frames.length : frames;
+    const rows = objects.map(({ object, category, frames, enrolled: count = frames }) => {
       const button = h("button", { type: "button", "aria-label": `Delete ${object}`, click: () => this.#forget(object) }, "Delete");
       return h("li", {}, h("span", { class: "name" }, object, h("small", {}, `${category}, ${count} ${count === 1 ? "view" : "views"}`)), button);
     });

@@ -7,7 +7,7 @@ import { paintBox } from "./paint.js";
 const START = { azimuth: 0.9, elevation: 0.36, zoom: 1 };
 const TURN_A_SECOND = 0.25; // radians
 const VIEW = 0.36; // tangent of half of the angle of view
-const FILLED = 0.76; // of the canvas
+const FILLED = 0.9; // of the canvas
 
 export class Space {
   #scene = null;
@@ -166,8 +166,9 @@ export class Space {
     drawing.beginPath();
     drawing.arc(...tip, 3, 0, 7);
     drawing.fill();
+    drawing.textAlign = "right";
+    drawing.fillText("camera", tip[0] - 8, tip[1] + 4);
     drawing.textAlign = "left";
-    drawing.fillText("camera", tip[0] + 7, tip[1] - 6);
     const [x, y] = point(plus(scaled(eye, 0.7), scaled(center, 0.3)));
     drawing.fillStyle = style("--accent-ink");
     drawing.font = `600 12px ${style("--sans")}`;
