@@ -31,14 +31,17 @@ export function spoken({ category, box, confidence, problem }) {
 /** Fills the head of the answer: what, how far, how sure, how large, how turned. */
 export function showFacts({ category, box, confidence, uncertainty, problem }) {
   find("#category-name").textContent = category.replaceAll("_", " ");
-  find("#distance").replaceChildren(...(box ? [metres(length(box.center)), h("small", {}, distanceError(box, uncertainty))] : ["no box"]));
+  find("#distance").replaceChildren(
+    ...(box ? [metres(length(box.center)), h("small", {}, distanceError(box, uncertainty))] : ["no box"]),
+  );
   showConfidence(confidence);
   const facts = box ? factsOf(box, uncertainty) : [["Why", problem ? problem.detail : ""]];
   find("#facts").replaceChildren(...facts.map(fact));
 }
 
 /** A name, a value and what to know of it, as a row of a list of facts. */
-export const fact = ([name, value, small]) => h("div", {}, h("dt", {}, name), h("dd", {}, value, small ? h("small", {}, small) : null));
+export const fact = ([name, value, small]) =>
+  h("div", {}, h("dt", {}, name), h("dd", {}, value, small ? h("small", {}, small) : null));
 
 function showConfidence(confidence) {
   const known = confidence !== null;
@@ -47,14 +50,22 @@ function showConfidence(confidence) {
   const [, reading] = READINGS.find(([least]) => confidence >= least);
   find("#confidence").textContent = percent(confidence);
   find("#reading").textContent = reading;
-  find("#confidence-note").textContent = `Of 100 such answers about ${Math.round(100 * confidence)} overlap the true box by more than half.`;
+  find("#confidence-note").textContent =
+    `Of 100 such answers about ${Math.round(100 * confidence)} overlap the true box by more than half.`;
   find("#confidence-bar").style.width = `${100 * confidence}%`;
 }
 
 function distanceError({ center }, uncertainty) {
   if (!uncertainty) return "";
   const ray = unit(center);
-  return ` ± ${centimetres(Math.sqrt(dot(ray, uncertainty.center.map((row) => dot(row, ray)))))} cm`;
+  return ` ± ${centimetres(
+    Math.sqrt(
+      dot(
+        ray,
+        uncertainty.center.map((row) => dot(row, ray)),
+      ),
+    ),
+  )} cm`;
 }
 
 function factsOf(box, uncertainty) {
@@ -63,9 +74,17 @@ function factsOf(box, uncertainty) {
   const [x, y, z] = box.center.map((v) => v.toFixed(2).replace("-", "−"));
   const turned = Math.round(yawOf(box));
   return [
-    ["Size", `${width} × ${tall} × ${depth} cm`, `width, height, depth${uncertainty ? `; ± ${Math.round(100 * log)} %` : ""}`],
+    [
+      "Size",
+      `${width} × ${tall} × ${depth} cm`,
+      `width, height, depth${uncertainty ? `; ± ${Math.round(100 * log)} %` : ""}`,
+    ],
     ["Centre", `${x}, ${y}, ${z}`, "metres right, down, ahead"],
-    ["Front faces", turned ? `${Math.abs(turned)}° ${turned > 0 ? "right" : "left"}` : "0°", `of the camera${uncertainty ? `; ± ${uncertainty.yaw_deg.toFixed(0)}°` : ""}`],
+    [
+      "Front faces",
+      turned ? `${Math.abs(turned)}° ${turned > 0 ? "right" : "left"}` : "0°",
+      `of the camera${uncertainty ? `; ± ${uncertainty.yaw_deg.toFixed(0)}°` : ""}`,
+    ],
   ];
 }
 
@@ -97,6 +116,10 @@ export function showTiming(root, timing, roundTrip) {
   root.replaceChildren(
     svg("svg", { viewBox: "0 0 100 10", preserveAspectRatio: "none", class: "timing", "aria-hidden": "true" }, ...bars),
     h("ul", { class: "legend" }, ...legend),
-    h("p", { class: "note" }, `${timing.total.toFixed(1)} ms in the service, ${roundTrip.toFixed(0)} ms from here and back`),
+    h(
+      "p",
+      { class: "note" },
+      `${timing.total.toFixed(1)} ms in the service, ${roundTrip.toFixed(0)} ms from here and back`,
+    ),
   );
 }

@@ -6,7 +6,12 @@ import { planeOf, upOf } from "./geometry.js";
 export class Problem extends Error {
   constructor(problem) {
     super(problem.detail || problem.title || "the request was refused");
-    Object.assign(this, { status: problem.status, field: problem.field || "", title: problem.title, bound: problem.bound });
+    Object.assign(this, {
+      status: problem.status,
+      field: problem.field || "",
+      title: problem.title,
+      bound: problem.bound,
+    });
   }
 }
 
@@ -47,7 +52,8 @@ async function call(path, options = {}) {
   return body;
 }
 
-const rounded = (value) => JSON.parse(JSON.stringify(value, (_, v) => (typeof v === "number" ? Number(v.toPrecision(7)) : v)));
+const rounded = (value) =>
+  JSON.parse(JSON.stringify(value, (_, v) => (typeof v === "number" ? Number(v.toPrecision(7)) : v)));
 
 /** The form fields of a query for `/pose`, apart from the picture. */
 export function poseFields(query) {
@@ -58,10 +64,11 @@ export function poseFields(query) {
   return rounded({ ...fields, rect, ...options });
 }
 
-export const neighborsFields = ({ rect, options: { k, category } }) => rounded({ rect, k, category });
+export const neighborsFields = ({ rect, options }) => rounded({ rect, ...options });
 
 const asText = (value) => (typeof value === "string" ? value : JSON.stringify(value));
-const given = (fields) => Object.entries(fields).filter(([, value]) => value !== undefined && value !== "" && value !== null);
+const given = (fields) =>
+  Object.entries(fields).filter(([, value]) => value !== undefined && value !== "" && value !== null);
 
 function form(picture, fields) {
   const data = new FormData();
@@ -70,12 +77,13 @@ function form(picture, fields) {
   return data;
 }
 
-export const pose = (query, signal) => call("pose", { method: "POST", body: form(query.picture, poseFields(query)), signal });
+export const pose = (query, signal) =>
+  call("pose", { method: "POST", body: form(query.picture, poseFields(query)), signal });
 
 export const neighbors = (query, signal) =>
   call("neighbors", { method: "POST", body: form(query.picture, neighborsFields(query)), signal });
 
-export const neighborsOf = (frame, k, signal) => call(`neighbors?${new URLSearchParams({ frame, k })}`, { signal });
+export const neighborsOf = (frame, signal) => call(`neighbors?${new URLSearchParams({ frame })}`, { signal });
 
 export const samples = () => call("samples");
 export const index = () => call("index");
@@ -86,7 +94,11 @@ const frames = new Map();
 /** What an indexed frame shows, by the place of its picture; null where it is not told. */
 export function frameOf(image) {
   const place = image.replace(/\/image\.jpg$/, "");
-  if (!frames.has(place)) frames.set(place, call(place).catch(() => null));
+  if (!frames.has(place))
+    frames.set(
+      place,
+      call(place).catch(() => null),
+    );
   return frames.get(place);
 }
 
@@ -99,7 +111,9 @@ export async function enrolled() {
   const found = [];
   let cursor = "";
   for (let page = 0; page < MOST_PAGES; page++) {
-    const { objects, next } = await call(`objects?${new URLSearchParams({ limit: 1000, ...(cursor ? { cursor } : {}) })}`);
+    const { objects, next } = await call(
+      `objects?${new URLSearchParams({ limit: 1000, ...(cursor ? { cursor } : {}) })}`,
+    );
     found.push(...objects.filter(({ enrolled = 1 }) => enrolled > 0));
     if (!next) break;
     cursor = next;
@@ -117,10 +131,17 @@ export function enrol(object, picture, fields, key) {
 
 const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 
+const spaced = (value) =>
+  typeof value === "string"
+    ? value
+    : JSON.stringify(value, null, 1)
+        .replace(/\n\s*/g, " ")
+        .replace(/([[{]) | ([\]}])/g, "$1$2");
+
 /** The same request as a shell command. */
 export function curl(path, picture, fields) {
   const secret = key() ? ['-H "Authorization: Bearer $NEARPOSE_KEY"'] : [];
   const image = `-F ${quoted(`image=@${picture.name}`)}`;
-  const rest = given(fields).map(([name, value]) => `-F ${quoted(`${name}=${asText(value)}`)}`);
+  const rest = given(fields).map(([name, value]) => `-F ${quoted(`${name}=${spaced(value)}`)}`);
   return [`curl ${new URL(path, document.baseURI).href}`, ...secret, image, ...rest].join(" \\\n  ");
 }

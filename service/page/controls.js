@@ -3,6 +3,7 @@
 import { find, findAll } from "./dom.js";
 import { cellOf } from "./paint.js";
 
+const USUAL_K = "10";
 const CORNERS = ["x0", "y0", "x1", "y1"];
 const signed = (value) => `${value < 0 ? "−" : ""}${Math.abs(value).toFixed(0)}°`;
 const inWords = (metres) => (metres < 1 ? `${(100 * metres).toFixed(0)} cm` : `${metres.toFixed(2)} m`);
@@ -38,9 +39,12 @@ function connectRect(query) {
 }
 
 function connectSearch(query) {
-  const option = (id, change) => find(`#${id}`).addEventListener("change", ({ target }) => query.set({ options: { ...query.options, ...change(target.value) } }));
-  option("k", (value) => ({ k: value }));
-  option("category", (category) => ({ category }));
+  const option = (id, change) =>
+    find(`#${id}`).addEventListener("change", ({ target }) =>
+      query.set({ options: { ...query.options, ...change(target.value) } }),
+    );
+  option("k", (k) => ({ k: k === USUAL_K ? undefined : k }));
+  option("category", (category) => ({ category: category || undefined }));
 }
 
 function connectTools(query, stage) {
@@ -50,20 +54,22 @@ function connectTools(query, stage) {
     find("#hint").textContent = query.picture ? hint(query.ground, stage) : "";
   };
   for (const button of buttons) button.addEventListener("click", () => stage.use(button.dataset.use));
-  stage.root.addEventListener("use", show);
+  for (const name of ["use", "answer"]) stage.root.addEventListener(name, show);
   query.addEventListener("change", show);
 }
 
-function hint({ height, known }, { tool, withGround }) {
+function hint({ height, known }, { tool, withGround, answer }) {
   if (!withGround) return "Drag round one object";
   const cell = inWords(cellOf(height));
   if (tool === "ground") return `Drag: tilt and turn. Wheel: height. Cells of ${cell}.`;
-  return known === "none" ? "Drag round one object" : `Grid of ${cell}. The crossed face is the front.`;
+  if (answer) return `${known === "none" ? "" : `Grid of ${cell}. `}The crossed face is the front.`;
+  return "Drag round one object";
 }
 
 function show({ ground, rect, camera, cameraFrom, picture, view }) {
   set("view", view, `${view.toFixed(0)}°`);
-  find("#camera-from").textContent = `${cameraFrom}. ${camera.fx.toFixed(0)} px focal length, ${picture.width} × ${picture.height}.`;
+  find("#camera-from").textContent =
+    `${cameraFrom}. ${camera.fx.toFixed(0)} px focal length, ${picture.width} × ${picture.height}.`;
   find("#known").value = ground.known;
   set("pitch", ground.pitch, signed(ground.pitch));
   set("roll", ground.roll, signed(ground.roll));

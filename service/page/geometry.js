@@ -13,8 +13,28 @@ export const radians = (degrees) => (degrees * Math.PI) / 180;
 export const degrees = (angle) => (angle * 180) / Math.PI;
 
 // Corner index = 4*[x>0] + 2*[y>0] + [z>0] in the box's axes: y up, z front.
-export const EDGES = [[0, 1], [2, 3], [4, 5], [6, 7], [0, 2], [1, 3], [4, 6], [5, 7], [0, 4], [1, 5], [2, 6], [3, 7]];
-export const FACES = { front: [1, 5, 7, 3], back: [0, 2, 6, 4], top: [2, 3, 7, 6], bottom: [0, 4, 5, 1], left: [0, 1, 3, 2], right: [4, 6, 7, 5] };
+export const EDGES = [
+  [0, 1],
+  [2, 3],
+  [4, 5],
+  [6, 7],
+  [0, 2],
+  [1, 3],
+  [4, 6],
+  [5, 7],
+  [0, 4],
+  [1, 5],
+  [2, 6],
+  [3, 7],
+];
+export const FACES = {
+  front: [1, 5, 7, 3],
+  back: [0, 2, 6, 4],
+  top: [2, 3, 7, 6],
+  bottom: [0, 4, 5, 1],
+  left: [0, 1, 3, 2],
+  right: [4, 6, 7, 5],
+};
 
 /** Names of the faces of a box that show their outside to `eye`. */
 export function visibleFaces(corners, eye = [0, 0, 0]) {
@@ -23,7 +43,11 @@ export function visibleFaces(corners, eye = [0, 0, 0]) {
     const middle = mean(face.map((i) => corners[i]));
     return dot(minus(middle, center), minus(eye, middle)) > 0;
   };
-  return new Set(Object.entries(FACES).filter(shown).map(([name]) => name));
+  return new Set(
+    Object.entries(FACES)
+      .filter(shown)
+      .map(([name]) => name),
+  );
 }
 
 /** Edges of a box as [a, b, hidden]. An edge is hidden where both of its faces are. */

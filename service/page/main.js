@@ -159,8 +159,12 @@ async function showSamples() {
   const buttons = samples.map((sample) => {
     const image = h("img", { alt: "" });
     api.showPicture(image, "src", sample.image);
-    const button = h("button", { type: "button", "aria-pressed": "false", click: () => openSample(sample, button) },
-      image, h("span", {}, sample.name.replaceAll("_", " ")));
+    const button = h(
+      "button",
+      { type: "button", "aria-pressed": "false", click: () => openSample(sample, button) },
+      image,
+      h("span", {}, sample.name.replaceAll("_", " ")),
+    );
     return button;
   });
   find("#samples").replaceChildren(...buttons.map((button) => h("li", {}, button)));
@@ -171,7 +175,8 @@ async function showSamples() {
 /** What is indexed. Waits for it: a service may be started before its index is there. */
 async function showState() {
   const { frames, objects, categories } = await ready();
-  find("#state").textContent = `${frames.toLocaleString("en")} frames of ${objects.toLocaleString("en")} objects indexed`;
+  find("#state").textContent =
+    `${frames.toLocaleString("en")} frames of ${objects.toLocaleString("en")} objects indexed`;
   const names = categories.map(({ category }) => category);
   find("#category").append(...names.map((name) => h("option", {}, name)));
   find("#categories").append(...names.map((name) => h("option", { value: name })));

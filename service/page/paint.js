@@ -1,7 +1,21 @@
-// What is drawn over a picture: the ground, the horizon, the fitted box. `at` takes the picture's pixels to the canvas's.
+// What is drawn over a picture: ground, horizon and fitted box. `at` takes pixels of the picture to the canvas.
 
 import { style } from "./dom.js";
-import { FACES, edgesOf, gridLines, mean, minus, onGround, plus, project, projectSegment, roundLength, scaled, upOf, visibleFaces } from "./geometry.js";
+import {
+  FACES,
+  edgesOf,
+  gridLines,
+  mean,
+  minus,
+  onGround,
+  plus,
+  project,
+  projectSegment,
+  roundLength,
+  scaled,
+  upOf,
+  visibleFaces,
+} from "./geometry.js";
 
 const REACH = 14; // grid cells to each side
 
@@ -59,7 +73,8 @@ export function paintHorizon(drawing, at, query) {
   drawing.stroke();
   grip(drawing, [(left[0] + right[0]) / 2, (left[1] + right[1]) / 2]);
   if (middle < 0) drawing.fillText("horizon above the picture", ...moved(at([0, 0]), 10, 20));
-  else if (middle > picture.height) drawing.fillText("horizon below the picture", ...moved(at([0, picture.height]), 10, -10));
+  else if (middle > picture.height)
+    drawing.fillText("horizon below the picture", ...moved(at([0, picture.height]), 10, -10));
   else drawing.fillText("horizon", ...moved(left, 10, -6));
   drawing.restore();
 }
@@ -70,7 +85,7 @@ function grip(drawing, [x, y]) {
   drawing.fill();
 }
 
-/** The box: its edges (those behind it thin), its front face filled, an arrow up. `project` takes metres to the canvas. */
+/** The box: its edges (hidden ones thin), its front filled, an arrow up. `toCanvas` takes metres to the canvas. */
 export function paintBox(drawing, corners, rotation, toCanvas, eye = [0, 0, 0], weight = 1) {
   const points = corners.map(toCanvas);
   const shown = visibleFaces(corners, eye);
@@ -94,7 +109,16 @@ function fillFront(drawing, points, shown) {
   front.forEach((point) => drawing.lineTo(...point));
   drawing.fill();
   drawing.globalAlpha = 1;
-  if (shown) strokeCased(drawing, [[front[0], front[2]], [front[1], front[3]]], 0.75, false);
+  if (shown)
+    strokeCased(
+      drawing,
+      [
+        [front[0], front[2]],
+        [front[1], front[3]],
+      ],
+      0.75,
+      false,
+    );
 }
 
 function paintUp(drawing, corners, rotation, toCanvas, weight) {

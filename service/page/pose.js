@@ -26,6 +26,12 @@ export class PoseTab {
     this.root.classList.remove("outdated");
   }
 
+  /** Whether the last answer is a box on a known ground, for the very picture and rectangle of `query`. */
+  isOf(query) {
+    const { box, fields } = this.found || {};
+    return Boolean(box && fields.plane && String(fields.rect) === String(api.poseFields(query).rect));
+  }
+
   /** What is shown is of the query as it was. */
   outdated() {
     this.root.classList.add("outdated");
@@ -37,7 +43,8 @@ export class PoseTab {
     const request = (this.#request = new AbortController());
     clearProblems(this.bench, this.root);
     this.root.setAttribute("aria-busy", "true");
-    const fields = api.poseFields(this.query), start = performance.now();
+    const fields = api.poseFields(this.query),
+      start = performance.now();
     try {
       const answer = await api.pose(this.query, request.signal);
       this.#show(answer, fields, performance.now() - start);
@@ -57,7 +64,9 @@ export class PoseTab {
     find("#pose-empty").hidden = true;
     find("#pose-found").hidden = false;
     showFacts(found);
-    find("#facts").append(fact(["Answered in", `${answer.timing_ms.total.toFixed(0)} ms`, `${roundTrip.toFixed(0)} ms from here and back`]));
+    find("#facts").append(
+      fact(["Answered in", `${answer.timing_ms.total.toFixed(0)} ms`, `${roundTrip.toFixed(0)} ms from here and back`]),
+    );
     showWarnings(find("#warnings"), answer.warnings);
     showNeighbors(find("#pose-neighbors"), found.neighbors, this.pick);
     showMatches(find("#pose-matches"), found.matches);

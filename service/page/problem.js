@@ -25,7 +25,8 @@ export function showProblem(problem, ...roots) {
   text.scrollIntoView({ block: "nearest" });
 }
 
-const fieldOf = (root, name) => findAll("[data-field]", root).find((place) => place.dataset.field.split(" ").includes(name));
+const fieldOf = (root, name) =>
+  findAll("[data-field]", root).find((place) => place.dataset.field.split(" ").includes(name));
 
 /** The one input that has the field's very name, else all of the place's. */
 function inputsOf(place, field) {

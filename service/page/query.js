@@ -1,4 +1,4 @@
-// What is asked: the picture, its camera, the ground and the rectangle. Everything that shows or edits it listens to it.
+// What is asked: picture, camera, ground and rectangle. Everything that shows or edits it listens to it.
 
 import { picture as fetchPicture } from "./api.js";
 import { clamp, focalOfView, groundOf, viewOfFocal } from "./geometry.js";
@@ -14,7 +14,7 @@ export class Query extends EventTarget {
   cameraFrom = "";
   ground = { ...USUAL_GROUND };
   rect = null;
-  options = { k: 10, category: "", fit: "consensus" };
+  options = {}; // k and category, where they are not the service's own choice
 
   /** Changes parts of it. `settled` is false while a drag goes on. */
   set(parts, settled = true) {
@@ -31,7 +31,7 @@ export class Query extends EventTarget {
       picture,
       camera: centred(view, picture),
       cameraFrom: focal ? `From EXIF: ${focal} mm on 35 mm film` : "The picture does not tell: a phone's usual view",
-      ground: { ...this.ground, known: this.ground.known === "plane" ? "up" : this.ground.known },
+      ground: { ...USUAL_GROUND },
       rect: [0.2, 0.2, 0.8, 0.8].map((part, i) => Math.round(part * (i % 2 ? picture.height : picture.width))),
     });
   }
@@ -73,7 +73,10 @@ export class Query extends EventTarget {
   }
 
   setView(angle, settled) {
-    this.set({ camera: centred(focalOfView(angle, longer(this.picture)), this.picture), cameraFrom: "Set by hand" }, settled);
+    this.set(
+      { camera: centred(focalOfView(angle, longer(this.picture)), this.picture), cameraFrom: "Set by hand" },
+      settled,
+    );
   }
 }
 

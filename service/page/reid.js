@@ -27,8 +27,8 @@ export class ReidTab {
   }
 
   async open() {
-    const hasBox = Boolean(this.pose.found?.box);
-    Object.assign(find("#with-box"), { disabled: !hasBox, checked: hasBox });
+    const told = this.pose.isOf(this.query);
+    Object.assign(find("#with-box"), { disabled: !told, checked: told });
     await this.#listObjects();
   }
 
@@ -40,7 +40,7 @@ export class ReidTab {
   }
 
   askFrame(frame) {
-    return this.#asking(async (signal) => this.#show(await api.neighborsOf(frame, this.query.options.k, signal), frame));
+    return this.#asking(async (signal) => this.#show(await api.neighborsOf(frame, signal), frame));
   }
 
   async #asking(work) {
@@ -65,7 +65,8 @@ export class ReidTab {
     find("#back").hidden = !frame || !this.#first;
     showMatches(find("#reid-matches"), matches);
     showNeighbors(find("#reid-neighbors"), neighbors, (neighbor) => this.askFrame(neighbor.frame));
-    find("#reid-said").textContent = `${verdict(matches)} ${neighbors.length} neighbours${frame ? ` of frame ${frame}` : ""}.`;
+    find("#reid-said").textContent =
+      `${verdict(matches)} ${neighbors.length} neighbours${frame ? ` of frame ${frame}` : ""}.`;
   }
 
   async #listObjects() {
@@ -83,8 +84,17 @@ export class ReidTab {
 
   #showObjects(objects) {
     const rows = objects.map(({ object, category, frames, enrolled: count = frames }) => {
-      const button = h("button", { type: "button", "aria-label": `Delete ${object}`, click: () => this.#forget(object) }, "Delete");
-      return h("li", {}, h("span", { class: "name" }, object, h("small", {}, `${category}, ${count} ${count === 1 ? "view" : "views"}`)), button);
+      const button = h(
+        "button",
+        { type: "button", "aria-label": `Delete ${object}`, click: () => this.#forget(object) },
+        "Delete",
+      );
+      return h(
+        "li",
+        {},
+        h("span", { class: "name" }, object, h("small", {}, `${category}, ${count} ${count === 1 ? "view" : "views"}`)),
+        button,
+      );
     });
     find("#objects").replaceChildren(...(rows.length ? rows : [h("li", { class: "note" }, "None yet.")]));
   }
@@ -92,9 +102,18 @@ export class ReidTab {
   async #enrol() {
     clearProblems(this.bench, this.root);
     const { picture, rect } = this.query;
-    if (!picture) return showProblem(new api.Problem({ field: "image", title: "No picture", detail: "choose one first" }), this.bench, this.root);
+    if (!picture)
+      return showProblem(
+        new api.Problem({ field: "image", title: "No picture", detail: "choose one first" }),
+        this.bench,
+        this.root,
+      );
     const [object, category] = ["#object", "#object-category"].map((id) => find(id).value.trim());
-    const fields = { rect, category: category || undefined, ...(find("#with-box").checked ? this.#boxFields() : {}) };
+    const fields = {
+      rect,
+      category: category || undefined,
+      ...(find("#with-box").checked && this.pose.isOf(this.query) ? this.#boxFields() : {}),
+    };
     try {
       await api.enrol(object, picture, fields, newKey());
       find("#enrolled").textContent = `This view of ${object} is enrolled.`;
@@ -105,7 +124,10 @@ export class ReidTab {
   }
 
   #boxFields() {
-    const { box: { center, size, rotation }, fields: { camera, plane } } = this.pose.found;
+    const {
+      box: { center, size, rotation },
+      fields: { camera, plane },
+    } = this.pose.found;
     return { camera, plane, box: { center, size, rotation } };
   }
 
@@ -122,4 +144,5 @@ export class ReidTab {
 }
 
 /** 128 random bits; `crypto.randomUUID` is not there on plain HTTP. */
-const newKey = () => [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+const newKey = () =>
+  [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");

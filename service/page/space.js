@@ -7,7 +7,7 @@ import { paintBox } from "./paint.js";
 const START = { azimuth: 0.9, elevation: 0.36, zoom: 1 };
 const TURN_A_SECOND = 0.25; // radians
 const VIEW = 0.36; // tangent of half of the angle of view
-const FILLED = 0.9; // of the canvas
+const FILLED = 0.8; // of the canvas
 
 export class Space {
   #scene = null;
@@ -32,8 +32,17 @@ export class Space {
     const columns = [0, 1, 2].map((j) => turned(box.rotation.map((row) => row[j])));
     const rotation = [0, 1, 2].map((i) => columns.map((column) => column[i]));
     const reach = 0.32 * length(box.center);
-    const rays = [[0, 0], [1, 0], [1, 1], [0, 1]].map(([u, v]) => [(u * picture.width - camera.cx) / camera.fx, (v * picture.height - camera.cy) / camera.fy, 1]);
-    this.#scene = { corners: box.corners.map(place), rotation, eye: place([0, 0, 0]), center: place(box.center), frustum: rays.map((ray) => place(scaled(ray, reach))) };
+    const rays = [
+      [0, 0],
+      [1, 0],
+      [1, 1],
+      [0, 1],
+    ].map(([u, v]) => [(u * picture.width - camera.cx) / camera.fx, (v * picture.height - camera.cy) / camera.fy, 1]);
+    const corners = box.corners.map(place),
+      eye = place([0, 0, 0]),
+      frustum = rays.map((ray) => place(scaled(ray, reach)));
+    const extent = extentOf([...corners, ...frustum, eye, [eye[0], 0, eye[2]]]);
+    this.#scene = { corners, rotation, eye, center: place(box.center), frustum, extent };
     this.#turning = !reducedMotion();
     this.draw();
   }
@@ -49,12 +58,17 @@ export class Space {
         [x, y] = [e.clientX, e.clientY];
       };
       canvas.addEventListener("pointermove", move);
-      for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, () => canvas.removeEventListener("pointermove", move), { once: true });
+      for (const end of ["pointerup", "pointercancel"])
+        canvas.addEventListener(end, () => canvas.removeEventListener("pointermove", move), { once: true });
     });
-    canvas.addEventListener("wheel", (event) => {
-      event.preventDefault();
-      this.#zoom(Math.exp(-event.deltaY / 600));
-    }, { passive: false });
+    canvas.addEventListener(
+      "wheel",
+      (event) => {
+        event.preventDefault();
+        this.#zoom(Math.exp(-event.deltaY / 600));
+      },
+      { passive: false },
+    );
     canvas.addEventListener("keydown", (event) => {
       const turn = { ArrowLeft: [-0.1, 0], ArrowRight: [0.1, 0], ArrowUp: [0, -0.08], ArrowDown: [0, 0.08] }[event.key];
       const zoom = { "+": 1.15, "=": 1.15, "-": 1 / 1.15 }[event.key];
@@ -96,34 +110,34 @@ export class Space {
     this.#last = this.#turning ? now : 0;
   }
 
-  /** How the scene is looked at: where the eye is, and where a point is drawn. Fits for every azimuth. */
+  /** How the scene is looked at: where the eye is, and where a point is drawn. */
   #view(width, height) {
-    const { corners, eye, frustum } = this.#scene;
-    const points = [...corners, ...frustum, eye, [eye[0], 0, eye[2]]];
-    const range = [0, 1, 2].map((axis) => points.map((p) => p[axis])).map((values) => [Math.min(...values), Math.max(...values)]);
-    const target = range.map(([low, high]) => (low + high) / 2);
-    const around = Math.max(...points.map((p) => Math.hypot(p[0] - target[0], p[2] - target[2])));
-    const tall = (range[1][1] - range[1][0]) / 2;
-    const seen = tall * Math.cos(this.elevation) + around * Math.abs(Math.sin(this.elevation));
-    const unitLength = height / 2 / VIEW;
-    const scale = this.zoom * FILLED * Math.min(width / 2 / around, height / 2 / seen);
-    const away = unitLength / scale;
+    const { points, target, around, tall } = this.#scene.extent;
     const [a, e] = [this.azimuth, this.elevation];
     const back = [Math.sin(a) * Math.cos(e), Math.sin(e), Math.cos(a) * Math.cos(e)];
-    const right = unit(cross([0, 1, 0], back)), above = cross(back, right);
-    const from = plus(target, scaled(back, away));
-    const point = (p) => {
-      const v = minus(p, from);
+    const right = unit(cross([0, 1, 0], back)),
+      above = cross(back, right);
+    const seen = tall * Math.cos(e) + around * Math.abs(Math.sin(e)); // from every azimuth the same
+    const focal = height / 2 / VIEW;
+    const scale = this.zoom * FILLED * Math.min(width / 2 / around, height / 2 / seen);
+    const eye = plus(target, scaled(back, focal / scale));
+    const flat = (p) => {
+      const v = minus(p, eye);
       const depth = Math.max(0.05, -dot(v, back));
-      return [width / 2 + (unitLength * dot(v, right)) / depth, height / 2 - (unitLength * dot(v, above)) / depth];
+      return [(focal * dot(v, right)) / depth, (-focal * dot(v, above)) / depth];
     };
-    return { eye: from, point };
+    // What is near looks larger: the middle of what is seen is not the middle of the space.
+    const [[x0, x1], [y0, y1]] = ranges(points.map(flat));
+    const shift = [(width - x0 - x1) / 2, (height - y0 - y1) / 2];
+    return { eye, point: (p) => flat(p).map((v, i) => v + shift[i]) };
   }
 
   #drawGround(drawing, { point }) {
     const { center, eye } = this.#scene;
     const cell = roundLength(length(minus(eye, center)) / 3);
-    const [x0, x1] = [Math.min(center[0], 0) - cell, Math.max(center[0], 0) + cell].map((x, i) => (i ? Math.ceil(x / cell) : Math.floor(x / cell)));
+    const [x0, x1] = [Math.min(center[0], 0) - cell, Math.max(center[0], 0) + cell].map((x, i) =>
+      i ? Math.ceil(x / cell) : Math.floor(x / cell),
+    );
     const [z0, z1] = [Math.floor(center[2] / cell - 1), 0];
     drawing.lineWidth = 1;
     drawing.strokeStyle = style("--grid");
@@ -174,6 +188,18 @@ export class Space {
     drawing.font = `600 12px ${style("--sans")}`;
     drawing.fillText(`${length(minus(eye, center)).toFixed(2)} m`, x + 6, y - 5);
   }
+}
+
+/** [least, greatest] of each coordinate. */
+const ranges = (points) =>
+  points[0].map((_, i) => [Math.min(...points.map((p) => p[i])), Math.max(...points.map((p) => p[i]))]);
+
+/** The upright cylinder around points: its middle, its radius and half of its height. */
+function extentOf(points) {
+  const range = ranges(points);
+  const target = range.map(([low, high]) => (low + high) / 2);
+  const around = Math.max(...points.map((p) => Math.hypot(p[0] - target[0], p[2] - target[2])));
+  return { points, target, around, tall: (range[1][1] - range[1][0]) / 2 };
 }
 
 function stroke(drawing, a, b) {

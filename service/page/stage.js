@@ -21,7 +21,9 @@ export class Stage {
     new ResizeObserver(this.draw).observe(root);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", this.draw);
     this.#listenToRect();
-    this.canvas.addEventListener("pointerdown", (event) => (this.tool === "ground" ? this.#dragGround(event) : this.#dragNew(event)));
+    this.canvas.addEventListener("pointerdown", (event) =>
+      this.tool === "ground" ? this.#dragGround(event) : this.#dragNew(event),
+    );
     root.addEventListener("wheel", (event) => this.#wheel(event), { passive: false });
   }
 
@@ -34,6 +36,7 @@ export class Stage {
 
   show(answer) {
     this.answer = answer;
+    this.root.dispatchEvent(new Event("answer"));
     this.draw();
   }
 
@@ -79,7 +82,10 @@ export class Stage {
     const place = { left: x0 + offsetLeft, top: y0 + offsetTop, width: x1 - x0, height: y1 - y0 };
     for (const [name, value] of Object.entries(place)) this.rect.style[name] = `${value}px`;
     const numbers = this.query.rect.map(Math.round);
-    this.rect.setAttribute("aria-label", `Rectangle, left ${numbers[0]}, top ${numbers[1]}, right ${numbers[2]}, bottom ${numbers[3]} pixels`);
+    this.rect.setAttribute(
+      "aria-label",
+      `Rectangle, left ${numbers[0]}, top ${numbers[1]}, right ${numbers[2]}, bottom ${numbers[3]} pixels`,
+    );
     this.rect.hidden = false;
   }
 
@@ -104,7 +110,10 @@ export class Stage {
   #reshape(start, side, dx, dy, settled) {
     if (!side) return this.query.moveRect(start, dx, dy, settled);
     const [x0, y0, x1, y1] = start;
-    const west = side.includes("w"), east = side.includes("e"), north = side.includes("n"), south = side.includes("s");
+    const west = side.includes("w"),
+      east = side.includes("e"),
+      north = side.includes("n"),
+      south = side.includes("s");
     this.query.setRect([x0 + west * dx, y0 + north * dy, x1 + east * dx, y1 + south * dy], settled);
   }
 
@@ -139,9 +148,11 @@ export class Stage {
   #drag(event, move) {
     if (event.button !== 0 || !this.query.picture) return;
     event.preventDefault();
-    const target = event.currentTarget, from = [event.clientX, event.clientY];
+    const target = event.currentTarget,
+      from = [event.clientX, event.clientY];
     target.setPointerCapture(event.pointerId);
-    const step = (settled) => (e) => move((e.clientX - from[0]) / this.scale, (e.clientY - from[1]) / this.scale, settled);
+    const step = (settled) => (e) =>
+      move((e.clientX - from[0]) / this.scale, (e.clientY - from[1]) / this.scale, settled);
     const during = step(false);
     const end = (e) => {
       target.removeEventListener("pointermove", during);
