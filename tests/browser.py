@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -86,3 +87,20 @@ def _complaint(message, expected: tuple[str, ...]) -> list[str]:
 def _elsewhere(asked: str, url: str) -> list[str]:
     parts = urlsplit(asked)
     return [] if parts.scheme in ("data", "blob") or parts.netloc == urlsplit(url).netloc else [f"asked {asked}"]
+
+
+def answer_after(page: Page, action, path: str = "/pose"):
+    """What ``action`` makes the page ask: the answer, and the form's text fields, those of JSON read."""
+    with page.expect_response(lambda response: _is_post(response.request, path)) as got:
+        action()
+    return got.value.json(), fields_of(page, path)
+
+
+def _is_post(request, path: str) -> bool:
+    return request.url.endswith(path) and request.method == "POST"
+
+
+def fields_of(page: Page, path: str) -> dict:
+    """The text fields of the last form that was sent to ``path``."""
+    sent = page.evaluate("(path) => window.sent.findLast((form) => `/${form.path}`.endsWith(path)).fields", path)
+    return {name: json.loads(text) if text[0] in "[{" else text for name, text in sent}

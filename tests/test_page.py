@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
 
-from tests.browser import PHONE, chromium, open_page
+from tests.browser import answer_after, chromium, fields_of, open_page
 from tests.scenes import standing_frame
 from tests.service_fixtures import build_index, encoded, picture_of, query_fields
 from tests.test_service_server import serving
@@ -47,23 +47,6 @@ def page(browser, url):
     with open_page(browser, url, expected=NO_ENROLMENT) as opened:
         expect(opened.locator("#pose-found")).to_be_visible()  # the first sample's answer
         yield opened
-
-
-def answer_after(page: Page, action, path: str = "/pose"):
-    """What ``action`` makes the page ask: the answer, and the form's text fields, those of JSON read."""
-    with page.expect_response(lambda response: _is_post(response.request, path)) as got:
-        action()
-    return got.value.json(), fields_of(page, path)
-
-
-def _is_post(request, path: str) -> bool:
-    return request.url.endswith(path) and request.method == "POST"
-
-
-def fields_of(page: Page, path: str) -> dict:
-    """The text fields of the last form that was sent to ``path``."""
-    sent = page.evaluate("(path) => window.sent.findLast((form) => `/${form.path}`.endsWith(path)).fields", path)
-    return {name: json.loads(text) if text[0] in "[{" else text for name, text in sent}
 
 
 def drop(page: Page, data: bytes, name: str = "photo.jpg", kind: str = "image/jpeg") -> None:
@@ -303,32 +286,6 @@ def hover_a_point(page: Page) -> str:
     x, y = (side * (shown[axis][0] / shown["grid"] - 0.5) for axis in "xy")
     page.mouse.move(place["x"] + place["width"] / 2 + x, place["y"] + place["height"] / 2 + y)
     return shown["frame"][0]
-
-
-def test_on_a_phone_with_a_finger(browser, url):
-    with open_page(browser, url, viewport=PHONE, has_touch=True, is_mobile=True) as page:
-        expect(page.locator("#pose-found")).to_be_visible()
-        assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
-        page.tap("#tab-index")
-        expect(page.locator("#index-facts")).to_contain_text("12")
-        assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
-        page.tap("#tab-pose")
-        page.tap("#adjust summary")
-        expect(page.locator("#pitch")).to_be_visible()
-        before = page.locator(".rect").bounding_box()
-        answer_after(page, lambda: swipe(page, before, 24, -16))
-        after = page.locator(".rect").bounding_box()
-        moved = [after[axis] - before[axis] for axis in "xy"]
-        assert moved == pytest.approx([24, -16], abs=2)
-
-
-def swipe(page: Page, place, dx: float, dy: float) -> None:
-    """One finger, from the middle of ``place``."""
-    session = page.context.new_cdp_session(page)
-    x, y = place["x"] + place["width"] / 2, place["y"] + place["height"] / 2
-    for kind, points in (("touchStart", [(x, y)]), ("touchMove", [(x + dx, y + dy)]), ("touchEnd", [])):
-        touches = [{"x": px, "y": py} for px, py in points]
-        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": touches})
 
 
 def test_the_page_waits_for_an_index(browser, tmp_path):

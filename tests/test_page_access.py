@@ -1,14 +1,15 @@
-"""The page for everyone: accessibility by axe-core, at both sizes and in both colour schemes; the offline API docs."""
+"""The page for everyone: axe-core at both sizes and in both colour schemes, a finger, geometry, the offline docs."""
 
 from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from tests.browser import DESKTOP, PHONE, chromium, open_page
+from tests.browser import DESKTOP, PHONE, answer_after, chromium, open_page
 from tests.scenes import standing_frame
 from tests.service_fixtures import build_index, encoded, picture_of, query_fields
 from tests.test_service_server import serving
@@ -96,3 +97,74 @@ def test_the_documentation_needs_no_other_host(browser, url):
         page.click("text=Try it out")
         page.click("text=Execute")
         expect(page.locator(".responses-table.live-responses-table")).to_contain_text("alive")
+
+
+def test_on_a_phone_with_a_finger(browser, url):
+    with open_page(browser, url, viewport=PHONE, has_touch=True, is_mobile=True) as page:
+        expect(page.locator("#pose-found")).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
+        page.tap("#tab-index")
+        expect(page.locator("#index-facts")).to_contain_text("12")
+        assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
+        page.tap("#tab-pose")
+        page.tap("#adjust summary")
+        expect(page.locator("#pitch")).to_be_visible()
+        before = page.locator(".rect").bounding_box()
+        answer_after(page, lambda: swipe(page, before, 24, -16))
+        after = page.locator(".rect").bounding_box()
+        moved = [after[axis] - before[axis] for axis in "xy"]
+        assert moved == pytest.approx([24, -16], abs=2)
+
+
+def swipe(page: Page, place, dx: float, dy: float) -> None:
+    """One finger, from the middle of ``place``."""
+    session = page.context.new_cdp_session(page)
+    x, y = place["x"] + place["width"] / 2, place["y"] + place["height"] / 2
+    for kind, points in (("touchStart", [(x, y)]), ("touchMove", [(x + dx, y + dy)]), ("touchEnd", [])):
+        touches = [{"x": px, "y": py} for px, py in points]
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": touches})
+
+
+def test_the_pages_geometry_is_that_of_the_schema(browser, url):
+    """Cameras, planes and faces of boxes, in the browser and in Python."""
+    with open_page(browser, url) as page:
+        expect(page.locator("#pose-found")).to_be_visible()
+        _compare_geometry(page)
+
+
+def _compare_geometry(page: Page) -> None:
+    for azimuth, elevation, aside in ((0.3, 0.7, 0.0), (2.5, 0.2, -0.2), (-1.2, 1.2, 0.1)):
+        frame = standing_frame(azimuth=azimuth, elevation=elevation, aside=aside)
+        camera, plane = frame.view.posed()
+        pixel = [100.0, 600.0]
+        told = page.evaluate(
+            """async ([camera, plane, corners, pixel]) => {
+                const g = await import(new URL("page/geometry.js", document.baseURI));
+                const ground = g.groundOf(plane);
+                return {
+                    ground,
+                    plane: g.planeOf(ground),
+                    pixels: corners.map((corner) => g.project(camera, corner)),
+                    foot: g.onGround(camera, pixel, g.upOf(ground), ground.height),
+                    faces: [...g.visibleFaces(corners)],
+                };
+            }""",
+            [vars(camera), _plane_field(plane), frame.box.corners.tolist(), pixel],
+        )
+        assert told["ground"]["height"] == pytest.approx(plane.offset)
+        assert np.radians(told["ground"]["pitch"]) == pytest.approx(elevation)
+        assert np.allclose(told["plane"]["normal"], plane.normal)
+        assert np.allclose(told["pixels"], camera.project(frame.box.corners))
+        assert np.allclose(told["foot"], plane.intersect(camera.rays(pixel)))
+        assert set(told["faces"]) == _faces_that_show(frame.box)
+
+
+def _plane_field(plane) -> dict:
+    return {"normal": (3 * plane.normal).tolist(), "point": (-plane.offset * plane.normal).tolist()}
+
+
+def _faces_that_show(box) -> set[str]:
+    """By the camera's place in the box's own axes."""
+    eye = -box.rotation.T @ box.center
+    sides = (("left", "right"), ("bottom", "top"), ("back", "front"))
+    return {names[int(eye[axis] > 0)] for axis, names in enumerate(sides) if abs(eye[axis]) > box.size[axis] / 2}

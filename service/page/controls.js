@@ -69,7 +69,7 @@ function hint({ height, known }, { tool, withGround, answer }) {
 function show({ ground, rect, camera, cameraFrom, picture, view }) {
   set("view", view, `${view.toFixed(0)}°`);
   find("#camera-from").textContent =
-    `${cameraFrom}. ${camera.fx.toFixed(0)} px focal length, ${picture.width} × ${picture.height}.`;
+    `${cameraFrom}. ${camera.fx.toFixed(0)} px focal length, ${picture.width}\u00a0×\u00a0${picture.height}.`;
   find("#known").value = ground.known;
   set("pitch", ground.pitch, signed(ground.pitch));
   set("roll", ground.roll, signed(ground.roll));
