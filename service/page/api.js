@@ -40,7 +40,10 @@ export const picture = async (place) => (await request(place)).blob();
 
 /** Shows a picture of the service. An element cannot send a key: with one, it is fetched first. */
 export async function showPicture(element, attribute, place) {
-  element.setAttribute(attribute, key() ? URL.createObjectURL(await picture(place)) : place);
+  if (!key()) return element.setAttribute(attribute, place);
+  const url = URL.createObjectURL(await picture(place));
+  element.addEventListener("load", () => URL.revokeObjectURL(url), { once: true });
+  element.setAttribute(attribute, url);
 }
 
 async function call(path, options = {}) {
@@ -94,11 +97,11 @@ const frames = new Map();
 /** What an indexed frame shows, by the place of its picture; null where it is not told. */
 export function frameOf(image) {
   const place = image.replace(/\/image\.jpg$/, "");
-  if (!frames.has(place))
-    frames.set(
-      place,
-      call(place).catch(() => null),
-    );
+  const failed = () => {
+    frames.delete(place); // it may be told the next time
+    return null;
+  };
+  if (!frames.has(place)) frames.set(place, call(place).catch(failed));
   return frames.get(place);
 }
 

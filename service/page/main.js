@@ -19,10 +19,12 @@ const reid = new ReidTab(query, bench, pose);
 const atlas = new Atlas(find("#index"));
 const tabs = findAll("[role=tab]");
 let asked = { pose: false, reid: false };
+let sampled = false; // a sample is complete: it needs no press of a button
 
 connectControls(query, stage);
 
 function openFrame(frame) {
+  asked.reid = true;
   select("reid");
   reid.askFrame(frame);
 }
@@ -48,6 +50,7 @@ function select(name) {
   }
   if (name === "index") atlas.open();
   if (name === "reid") reid.open();
+  if (sampled && !asked[name]) ask();
 }
 
 function listenToTabs() {
@@ -99,6 +102,7 @@ async function openFile(file) {
   const input = find(".input", bench);
   clearProblems(input);
   markSample(null);
+  sampled = false;
   try {
     await query.open(file);
   } catch {
@@ -111,6 +115,7 @@ async function openSample(sample, button) {
   clearProblems(bench);
   markSample(button);
   await query.openSample(sample);
+  sampled = true;
   ask();
 }
 

@@ -21,6 +21,7 @@ export class PoseTab {
     this.#request?.abort();
     this.found = null;
     this.stage.show(null);
+    find("#picture").setAttribute("aria-label", "The picture");
     find("#pose-found").hidden = true;
     find("#pose-empty").hidden = false;
     this.root.classList.remove("outdated");

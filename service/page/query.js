@@ -7,6 +7,7 @@ import { focalLength35, focalPixels } from "./exif.js";
 const USUAL_VIEW = 67; // degrees along the longer side: a phone's main camera
 const USUAL_GROUND = { known: "up", pitch: 35, roll: 0, height: 0.5 };
 const LEAST_RECT = 4; // pixels
+const MOST_SHOWN = 2048; // pixels
 
 export class Query extends EventTarget {
   picture = null; // { file, name, bitmap, width, height }
@@ -16,6 +17,8 @@ export class Query extends EventTarget {
   rect = null;
   options = {}; // k and category, where they are not the service's own choice
 
+  #turn = 0;
+
   /** Changes parts of it. `settled` is false while a drag goes on. */
   set(parts, settled = true) {
     Object.assign(this, parts);
@@ -24,8 +27,10 @@ export class Query extends EventTarget {
 
   /** A picture of the user's: camera from its EXIF where that is there. Throws where it is no picture. */
   async open(file) {
+    const turn = ++this.#turn;
     const picture = await decoded(file, file.name || "picture.jpg");
     const focal = await focalLength35(file);
+    if (turn !== this.#turn) return;
     const view = focal ? focalPixels(focal, picture.width, picture.height) : focalOfView(USUAL_VIEW, longer(picture));
     this.set({
       picture,
@@ -36,9 +41,11 @@ export class Query extends EventTarget {
     });
   }
 
-  /** A sample with all that belongs to it. */
+  /** A sample with all that belongs to it. Of several that are opened at once, the last one counts. */
   async openSample({ name, image, camera, plane, rect }) {
+    const turn = ++this.#turn;
     const picture = await decoded(await fetchPicture(image), `${name}.jpg`);
+    if (turn !== this.#turn) return;
     const { fx, fy, cx, cy } = camera;
     this.set({
       picture,
@@ -84,6 +91,17 @@ const longer = ({ width, height }) => Math.max(width, height);
 const centred = (focal, { width, height }) => ({ fx: focal, fy: focal, cx: width / 2, cy: height / 2 });
 
 async function decoded(file, name) {
-  const bitmap = await createImageBitmap(file); // upright: EXIF orientation is applied
-  return { file, name, bitmap, width: bitmap.width, height: bitmap.height };
+  const whole = await createImageBitmap(file); // upright: EXIF orientation is applied
+  const { width, height } = whole;
+  return { file, name, bitmap: await shown(whole), width, height };
+}
+
+/** What is drawn: no more pixels than a screen has, so that a drag stays smooth. */
+async function shown(whole) {
+  const scale = MOST_SHOWN / longer(whole);
+  if (scale >= 1) return whole;
+  const [resizeWidth, resizeHeight] = [whole.width, whole.height].map((side) => Math.round(side * scale));
+  const small = await createImageBitmap(whole, { resizeWidth, resizeHeight, resizeQuality: "high" });
+  whole.close();
+  return small;
 }
