@@ -15,11 +15,12 @@ Layout = NDArray[np.float32]
 
 def principal_plane(vectors: NDArray[np.float32]) -> Layout:
     """(n, d) -> (n, 2) float32: along the two directions in which the vectors differ most. Always the same."""
-    centred = vectors - vectors.mean(axis=0)
-    axes = np.linalg.eigh(centred.T @ centred)[1][:, ::-1][:, :2]  # of the largest eigenvalue first
+    mean = vectors.mean(axis=0, dtype=np.float64)
+    scatter = vectors.T @ vectors - len(vectors) * np.outer(mean, mean)  # without a copy of the vectors
+    axes = np.linalg.eigh(scatter)[1][:, ::-1][:, :2].astype(np.float32)  # of the largest eigenvalue first
     axes = axes * np.where(axes.sum(axis=0) < 0, -1, 1)  # an eigenvector's sign is anyone's choice
     plane = np.zeros((len(vectors), 2), np.float32)
-    plane[:, : axes.shape[1]] = centred @ axes
+    plane[:, : axes.shape[1]] = vectors @ axes - mean @ axes
     return plane
 
 

@@ -28,14 +28,19 @@ CONTENT_SECURITY_POLICY = (
 )
 
 
-class SampleAnswer(BaseModel):
-    """A picture with the fields that `POST /pose` takes."""
+class SampleFields(BaseModel):
+    """What `POST /pose` takes beside a picture: a sample's ``fields.json``."""
 
-    name: str
-    image: str = Field(description="Where the picture is.")
     camera: CameraField
     plane: PlaneField | None = None
     rect: tuple[float, float, float, float] = Field(description="x0, y0, x1, y1, pixels.")
+
+
+class SampleAnswer(SampleFields):
+    """A query to try."""
+
+    name: str
+    image: str = Field(description="Where the picture is.")
 
 
 class SamplesAnswer(BaseModel):
@@ -78,7 +83,7 @@ async def _folders(request: Request) -> dict[str, Path]:
         return {}
     folders = [root, *sorted(root.iterdir())]
     complete = [folder for folder in folders if all((folder / name).is_file() for name in ("image.jpg", "fields.json"))]
-    return {folder.resolve().name: folder for folder in complete}
+    return {folder.absolute().name: folder for folder in complete}
 
 
 Folders = Annotated[dict[str, Path], Depends(_folders)]
@@ -102,21 +107,11 @@ async def sample_image(name: str, request: Request, folders: Folders) -> Respons
 
 def _sample(name: str, folder: Path, image: str) -> SampleAnswer | None:
     try:
-        fields = (folder / "fields.json").read_text()
-        return SampleAnswer.model_validate(
-            {**_Fields.model_validate_json(fields).model_dump(), "name": name, "image": image}
-        )
+        fields = SampleFields.model_validate_json((folder / "fields.json").read_text())
     except (OSError, ValidationError) as error:
         logger.warning("sample %s left out: %s", name, error)
         return None
-
-
-class _Fields(BaseModel):
-    """``fields.json`` of a sample."""
-
-    camera: CameraField
-    plane: PlaneField | None = None
-    rect: tuple[float, float, float, float]
+    return SampleAnswer(**dict(fields), name=name, image=image)
 
 
 def install(app: FastAPI, samples: Path | None, **router_options: Any) -> None:

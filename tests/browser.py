@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 FLAGS = [
     "--headless",
@@ -24,7 +24,7 @@ FLAGS = [
     "--no-proxy-server",
 ]
 DESKTOP, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
-TIMEOUT_MS = 10_000
+TIMEOUT_MS = 15_000
 # Chromium does not tell what a form with a file in it held: the page itself is asked.
 _KEEP_FORMS = """
     window.sent = [];
@@ -48,6 +48,7 @@ def chromium() -> Iterator[Browser]:
         if os.environ.get("NEARPOSE_REQUIRE_BROWSER") == "1":
             pytest.fail(reason)
         pytest.skip(reason)
+    expect.set_options(timeout=TIMEOUT_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
         try:

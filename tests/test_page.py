@@ -14,8 +14,8 @@ from playwright.sync_api import Page, expect
 
 from tests.browser import answer_after, chromium, fields_of, open_page
 from tests.scenes import standing_frame
-from tests.service_fixtures import build_index, encoded, picture_of, query_fields
-from tests.test_service_server import serving
+from tests.service_fixtures import build_index, encoded, picture_of, query_fields, wait_until
+from tests.test_service_server import is_ready, serving
 
 QUERY = standing_frame(azimuth=0.45, category="shoe")
 JPEG = encoded(picture_of(QUERY))
@@ -33,6 +33,7 @@ def url(tmp_path_factory):
         fields = {key: json.loads(text) for key, text in query_fields(frame).items() if key != "rect"}
         (root / "samples" / name / "fields.json").write_text(json.dumps({**fields, "rect": frame.view.rect}))
     with serving(root / "index", samples=root / "samples") as client:
+        wait_until(lambda: is_ready(client), timeout_s=60)  # the compiler may run first
         yield f"{client.base_url}/"
 
 

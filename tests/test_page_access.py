@@ -11,8 +11,8 @@ from playwright.sync_api import Page, expect
 
 from tests.browser import DESKTOP, PHONE, answer_after, chromium, open_page
 from tests.scenes import standing_frame
-from tests.service_fixtures import build_index, encoded, picture_of, query_fields
-from tests.test_service_server import serving
+from tests.service_fixtures import build_index, encoded, picture_of, query_fields, wait_until
+from tests.test_service_server import is_ready, serving
 
 _TWENTY_FRAMES = """new Promise((done) => {
     let left = 20;
@@ -33,6 +33,7 @@ def url(tmp_path_factory):
         json.dumps({name: json.loads(fields[name]) for name in ("camera", "plane")} | {"rect": frame.view.rect})
     )
     with serving(root / "index", samples=sample) as client:
+        wait_until(lambda: is_ready(client), timeout_s=60)  # the compiler may run first
         yield f"{client.base_url}/"
 
 
