@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from index.confidence import Calibration
-from index.encoder import Encoder, open_encoder
+from index.encoder import Crops, Encoder, open_encoder
 from index.fit import Fit, fit_box, fit_sightings
 from index.picture import Image
 from index.schema import (
@@ -23,6 +23,7 @@ from index.schema import (
     InvalidValueError,
     Neighbour,
     NoPoseError,
+    Rect,
     View,
 )
 from index.search import FrameIndex, Rows, Vectors
@@ -83,6 +84,26 @@ class Timing:
     fit_ms: float
 
 
+Limits = tuple[int, str | None, str | None]  # k, category, exclude_object: as in FrameIndex.search
+
+
+@dataclass(frozen=True, eq=False)
+class Lookup:
+    """Crops (n, s, s, 3) uint8 RGB whose nearest frames are wanted."""
+
+    crops: Crops
+    limits: Limits
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What ``FrameIndex.search`` says of a lookup's crops, and how long it took."""
+
+    similarities: Vectors
+    rows: Rows
+    search_s: float
+
+
 class Predictor:
     """An encoder and the index that it made.
 
@@ -115,33 +136,53 @@ class Predictor:
         category: str | None = None,
         exclude_object: str | None = None,
         *,
-        crops: bool = False,
+        windows: Sequence[Rect] | None = None,
         method: Method = "consensus",
     ) -> tuple[list[Prediction], Timing]:
         """Neighbours, matches and a box for each view of one picture.
 
         Args:
-            image: (h, w, 3) uint8 RGB: the full picture, or with ``crops`` only what ``views[0].rect`` shows of it.
+            image: (h, w, 3) uint8 RGB: the full picture, or a part or a smaller version of it.
             views: what to look at; a box is fitted where the camera is known.
             k: how many neighbours, 1 to 100.
             category, exclude_object: as in ``FrameIndex.search``.
+            windows: where in ``image`` each view's rectangle is, where ``image`` is not the full picture.
             method: ``consensus`` is ``index.fit`` of all neighbours, ``paper`` ``index.transfer`` of the nearest.
         """
         if not 1 <= k <= MAX_K:
             raise InvalidValueError("k", k, f"from 1 to {MAX_K}")
+        self.index.check_category(category)  # here: what is looked up together must not fail for one of them
         start = time.perf_counter()
-        whole = (0.0, 0.0, float(image.shape[1]), float(image.shape[0]))
-        windows = [self.encoder.crop(image, whole if crops else view.rect) for view in views]
-        vectors = self.encoder.embed(np.stack(windows))
-        embedded = time.perf_counter()
-        similarities, rows = self.index.search(vectors, k, category, exclude_object)
-        found = [self._gather(s, r) for s, r in zip(similarities, rows, strict=True)]
-        searched = time.perf_counter()
+        rects = [view.rect for view in views] if windows is None else windows
+        crops = np.stack([self.encoder.crop(image, rect) for rect in rects])
+        nearest = self.look_up(Lookup(crops, (k, category, exclude_object)))
+        found = [self._gather(s, r) for s, r in zip(nearest.similarities, nearest.rows, strict=True)]
+        gathered = time.perf_counter()
         calibration = self.index.calibration
         predictions = [_with_fit(p, view, method, calibration) for p, view in zip(found, views, strict=True)]
         fitted = time.perf_counter()
-        steps = (embedded - start, searched - embedded, fitted - searched)
-        return predictions, Timing(*(1000 * seconds for seconds in steps))
+        embed_s = gathered - start - nearest.search_s
+        return predictions, Timing(1000 * embed_s, 1000 * nearest.search_s, 1000 * (fitted - gathered))
+
+    def look_up(self, lookup: Lookup) -> Found:
+        """The nearest frames of each crop."""
+        return self.look_up_together([lookup])[0]
+
+    def look_up_together(self, lookups: Sequence[Lookup]) -> list[Found]:
+        """The same for several at once: one call of the encoder, and one search for all that have the same limits."""
+        vectors = self.encoder.embed(np.concatenate([lookup.crops for lookup in lookups]))
+        embedded = time.perf_counter()
+        parts = np.split(vectors, np.cumsum([len(lookup.crops) for lookup in lookups])[:-1])
+        alike: dict[Limits, list[int]] = {}
+        for position, lookup in enumerate(lookups):
+            alike.setdefault(lookup.limits, []).append(position)
+        nearest: dict[int, tuple[Vectors, Rows]] = {}
+        for limits, positions in alike.items():
+            similarities, rows = self.index.search(np.concatenate([parts[p] for p in positions]), *limits)
+            ends = np.cumsum([len(parts[p]) for p in positions])[:-1]
+            nearest |= zip(positions, zip(np.split(similarities, ends), np.split(rows, ends), strict=True), strict=True)
+        seconds = time.perf_counter() - embedded
+        return [Found(*nearest[position], seconds) for position in range(len(lookups))]
 
     def predict_views(
         self,
@@ -150,21 +191,24 @@ class Predictor:
         cameras_from_world: Sequence[Array],
         k: int = DEFAULT_K,
         category: str | None = None,
+        *,
+        windows: Sequence[Rect] | None = None,
     ) -> tuple[list[Prediction], Timing]:
         """One object that has not moved, in several pictures: neighbours for each, and one box for all.
 
         Args:
-            images: (h, w, 3) uint8 RGB each, the full pictures.
+            images: (h, w, 3) uint8 RGB each.
             views: what of each to look at; the first plane that is known counts.
             cameras_from_world: (4, 4) each.
+            windows: as in ``predict``, one an image.
 
         Returns:
             A prediction a picture, with the same box in each camera's frame. No box, and why, where no
             neighbour has one; what else ``fit_sightings`` refuses it raises.
         """
         parts = [
-            self.predict(image, [View(None, None, view.rect)], k, category)
-            for image, view in zip(images, views, strict=True)
+            self.predict(image, [View(None, None, view.rect)], k, category, windows=[window])
+            for image, view, window in zip(images, views, windows or [view.rect for view in views], strict=True)
         ]
         embedded, searched = (sum(getattr(t, name) for _, t in parts) for name in ("embed_ms", "search_ms"))
         start = time.perf_counter()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import faiss
 import numpy as np
@@ -17,12 +17,15 @@ from index.table import frame_from_row, table_from_frames
 Vectors = NDArray[np.float32]
 Rows = NDArray[np.int64]
 
+_FRAMES_KEPT = 65_536  # frames read from the table and kept: 3 kB each
+
 
 class FrameIndex:
-    """Vectors and the frames they belong to, in memory. Search is exact: the inner product of unit vectors.
+    """Vectors and the frames they belong to. Search is exact: the inner product of unit vectors.
 
     Args:
-        vectors: (n, d) float32 with unit rows, n >= 1.
+        vectors: (n, d) float32 with unit rows, n >= 1. They may be mapped from a file: they are searched where they
+            are, so that several processes hold them in memory once.
         table: n rows, the columns of ``index.table`` at least.
     """
 
@@ -37,9 +40,8 @@ class FrameIndex:
         self.vectors = np.ascontiguousarray(vectors, dtype=np.float32)
         self._categories = np.array(table["category"].to_pylist())
         self._objects = np.array(table["object_id"].to_pylist())
-        self._flat = faiss.IndexFlatIP(self.dimension)
-        self._flat.add(self.vectors)
-        self._searcher = _on_gpu(self._flat)
+        self._on_gpu = _gpu_index(self.vectors)
+        self._kept_frame = lru_cache(_FRAMES_KEPT)(self._read_frame)
 
     @classmethod
     def from_frames(cls, vectors: Vectors, frames: Sequence[Frame]) -> FrameIndex:
@@ -68,6 +70,11 @@ class FrameIndex:
     def _row_by_id(self) -> dict[str, int]:
         return {frame_id: row for row, frame_id in enumerate(self.table["id"].to_pylist())}
 
+    def check_category(self, category: str | None) -> None:
+        """Raises InvalidValueError for a category that is not in the index; None is none in particular."""
+        if category is not None and category not in self.categories:
+            raise InvalidValueError("category", category, f"one of {', '.join(self.categories)}")
+
     def row_of(self, frame_id: str) -> int:
         """The row of a frame. Raises KeyError when it is not indexed."""
         return self._row_by_id[frame_id]
@@ -78,6 +85,9 @@ class FrameIndex:
 
     def frame(self, row: int) -> Frame:
         """The frame in ``row``."""
+        return self._kept_frame(row)
+
+    def _read_frame(self, row: int) -> Frame:
         return frame_from_row(self.table.slice(row, 1).to_pylist()[0])
 
     def search(
@@ -101,18 +111,17 @@ class FrameIndex:
         if vectors.ndim != 2 or vectors.shape[1] != self.dimension:
             raise InvalidValueError("vectors", vectors.shape, f"(n, {self.dimension})")
         queries = np.ascontiguousarray(vectors, dtype=np.float32)
-        if category is None and exclude_object is None:
-            similarities, rows = self._searcher.search(queries, k)
+        unfiltered = category is None and exclude_object is None
+        if unfiltered and self._on_gpu is not None:
+            similarities, rows = self._on_gpu.search(queries, k)
         else:
-            selector = self._selector(category, exclude_object)
-            parameters = faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]  # its stubs lack it
-            similarities, rows = self._flat.search(queries, k, params=parameters)
+            selector = None if unfiltered else self._selector(category, exclude_object)
+            similarities, rows = _nearest(queries, self.vectors, k, selector)
         similarities[rows < 0] = -np.inf
         return similarities, rows
 
     def _selector(self, category: str | None, exclude_object: str | None) -> faiss.IDSelectorBitmap:
-        if category is not None and category not in self.categories:
-            raise InvalidValueError("category", category, f"one of {', '.join(self.categories)}")
+        self.check_category(category)
         wanted = np.ones(len(self), dtype=bool) if category is None else self._categories == category
         if exclude_object is not None:
             wanted &= self._objects != exclude_object
@@ -120,8 +129,21 @@ class FrameIndex:
         return faiss.IDSelectorBitmap(bitmap)  # type: ignore[call-arg,arg-type]  # its stubs are those of the C++ class
 
 
-def _on_gpu(flat: faiss.IndexFlatIP) -> faiss.Index:
-    """The same index on the GPU when there is one. Filtered searches stay on the CPU: GPU indexes take no selector."""
+def _nearest(
+    queries: Vectors, vectors: Vectors, k: int, selector: faiss.IDSelectorBitmap | None
+) -> tuple[Vectors, Rows]:
+    """What ``faiss.IndexFlatIP`` does, on vectors that are not copied into it; ``faiss.knn`` takes no selector."""
+    n, d = queries.shape
+    similarities, rows = np.empty((n, k), np.float32), np.empty((n, k), np.int64)
+    arrays = [faiss.swig_ptr(array) for array in (queries, vectors, similarities, rows)]
+    faiss.knn_inner_product(arrays[0], arrays[1], d, n, len(vectors), k, arrays[2], arrays[3], selector)
+    return similarities, rows
+
+
+def _gpu_index(vectors: Vectors) -> faiss.Index | None:
+    """The vectors on all GPUs, where there are any. Filtered searches stay on the CPU: GPU indexes take no selector."""
     if getattr(faiss, "get_num_gpus", lambda: 0)() == 0:
-        return flat
+        return None
+    flat = faiss.IndexFlatIP(vectors.shape[1])
+    flat.add(vectors)
     return faiss.index_cpu_to_all_gpus(flat)

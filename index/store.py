@@ -18,6 +18,7 @@ change together: whoever opens a version has everything that answering takes. Ol
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -50,13 +51,13 @@ FORMAT = "nearpose-index-1"
 
 
 class IndexVersion(FrameIndex):
-    """A version on disk, opened: its checksums hold and its vectors are in memory."""
+    """A version on disk, opened: its checksums hold, its vectors are mapped into memory."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.manifest = read_manifest(path)
         _check_files(path, self.manifest)
-        vectors = np.load(path / "vectors.npy", allow_pickle=False)
+        vectors = np.load(path / "vectors.npy", mmap_mode="r", allow_pickle=False)
         super().__init__(vectors, pq.read_table(path / "frames.parquet"))
         self.encoder_digest = self.manifest["encoder_digest"]
         self.known_threshold = self.manifest["known_threshold"]
@@ -104,7 +105,9 @@ def current_version(root: Path) -> str:
 def versions(root: Path) -> list[str]:
     """The names of all complete versions, oldest first."""
     folder = root / "versions"
-    return sorted(p.name for p in folder.iterdir() if (p / "manifest.json").is_file()) if folder.is_dir() else []
+    if not folder.is_dir():
+        return []
+    return sorted(p.name for p in folder.iterdir() if p.name[0] != "." and (p / "manifest.json").is_file())
 
 
 def open_index(root: Path, version: str | None = None) -> IndexVersion:
@@ -163,14 +166,19 @@ def write_index(
 
     Returns:
         The version's name.
+
+    Raises:
+        ArtifactError: it cannot be written; the current version stays.
     """
     if len({frame.id for frame in frames}) != len(frames):
         raise InvalidValueError("frames", f"{len(frames)} frames", "frames with ids that differ")
     folder = root / "versions"
     folder.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(folder)
     name = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}Z"
     draft = folder / f".{name}.draft-{os.getpid()}"
     draft.mkdir()
+    lock = _locked(draft)
     try:
         shutil.copytree(encoder, draft / "encoder")
         np.save(draft / "vectors.npy", np.ascontiguousarray(vectors, dtype=np.float32), allow_pickle=False)
@@ -183,13 +191,39 @@ def write_index(
         IndexVersion(draft)
         _sync(draft)
         draft.rename(folder / name)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(draft, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise ArtifactError(root, f"no version can be written ({error}); is there room on the disk?") from error
         raise
+    finally:
+        os.close(lock)
     _switch(root, name)
     for old in versions(root)[:-keep]:
-        shutil.rmtree(folder / old)
+        (folder / old).rename(folder / f".{old}.removed")  # at once: nobody ever sees half a version
+        shutil.rmtree(folder / f".{old}.removed")
     return name
+
+
+def _locked(folder: Path) -> int:
+    """A descriptor that locks ``folder`` for as long as it is open, which is at most as long as this process lives."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    with contextlib.suppress(OSError):  # not every file system has locks; then drafts of the dead stay
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    return descriptor
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Removes what processes that died have left behind: drafts of versions, and half of an old one."""
+    for hidden in folder.glob(".*"):
+        try:
+            descriptor = os.open(hidden, os.O_RDONLY)
+        except FileNotFoundError:  # another process has just finished it, or removed it
+            continue
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(hidden, ignore_errors=True)
+        os.close(descriptor)
 
 
 def _with_thumbnails(draft: Path, table: pa.Table, thumbnails: Iterable[bytes]) -> pa.Table:
@@ -243,7 +277,7 @@ def _check_files(path: Path, manifest: dict[str, Any]) -> None:
 
 
 def _switch(root: Path, name: str) -> None:
-    draft = root / f".CURRENT.draft-{os.getpid()}"
+    draft = root / "versions" / name / "CURRENT.draft"
     draft.write_text(name + "\n")
     _sync(draft)
     draft.replace(root / "CURRENT")

@@ -85,7 +85,14 @@ def _margins(references: Sequence[Frame]) -> Array:
     cut = (rects <= 1) | (rects >= np.concatenate([k[:, 4:6, 0]] * 2, axis=1) - 1)
     margins = np.where(cut, np.nan, (seen - rects) / lengths)
     margins[:, cut.all(axis=0)] = 0.0
-    return np.asarray(np.clip(np.nanmedian(margins, axis=0), -_MARGIN, _MARGIN))
+    return np.asarray(np.clip(_medians(margins), -_MARGIN, _MARGIN))
+
+
+def _medians(values: Array) -> Array:
+    """(n, m) with a number in each column -> (m,) medians without the NaNs; ``np.nanmedian`` takes 0.2 ms for it."""
+    ordered, count = np.sort(values, axis=0), (~np.isnan(values)).sum(axis=0)  # sorting puts NaN last
+    columns = np.arange(values.shape[1])
+    return np.asarray((ordered[(count - 1) // 2, columns] + ordered[count // 2, columns]) / 2)
 
 
 def _priors(references: Sequence[Frame], sighting: Sighting) -> Prior:

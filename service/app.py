@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import logging.config
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -11,11 +13,13 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
 
+import cv2
 from fastapi import APIRouter, Depends, FastAPI, Form, Query, Request, Response
 
 from index.encoder import Encoder, open_encoder
 from index.predict import DEFAULT_K
 from service import overview, pages, problems
+from service.admission import Admission, CancelOnDisconnect
 from service.answers import (
     AliveAnswer,
     ImageUrl,
@@ -38,6 +42,7 @@ from service.forms import (
     require_multipart_of_views,
 )
 from service.live import LiveIndex
+from service.logs import log_config
 from service.middleware import BodyLimit, RequestLog
 from service.settings import Settings
 from service.workers import Workers
@@ -58,6 +63,8 @@ curl -F image=@cup.jpg -F 'camera={"fx": 525, "fy": 525, "cx": 240, "cy": 320}' 
 ```
 """
 _THUMBNAIL_AGE_S = 300
+
+SETTINGS = "NEARPOSE_SETTINGS_OF_PROCESSES"  # environment variable: all settings, as JSON
 
 EncoderOpener = Callable[[Path, str], Encoder]
 
@@ -187,18 +194,18 @@ async def readyz(service: Running) -> ReadyAnswer:
     return ready_answer(service.live.snapshot, service.live.failure)
 
 
-def create_app(settings: Settings, open_encoder: EncoderOpener = open_encoder) -> FastAPI:
+def create_app(settings: Settings, open_encoder: EncoderOpener | None = None) -> FastAPI:
     """The service as an ASGI app. It may be started before there is an index: it answers 503 until one appears.
 
     Args:
         settings: see there.
-        open_encoder: opens the encoder in a folder, on a device.
+        open_encoder: opens the encoder in a folder, on a device; by default ``index.encoder``'s.
     """
     app = FastAPI(
         title="nearpose",
         version="1",
         description=_DESCRIPTION,
-        lifespan=functools.partial(_lifespan, settings, open_encoder),
+        lifespan=functools.partial(_lifespan, settings, open_encoder or _open_encoder),
         redirect_slashes=False,
         docs_url=None,
         redoc_url=None,
@@ -208,14 +215,27 @@ def create_app(settings: Settings, open_encoder: EncoderOpener = open_encoder) -
     pages.install(app, settings.samples, responses=_refusals(default="Any refusal."))
     problems.install(app)
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
+    app.add_middleware(Admission)
+    app.add_middleware(CancelOnDisconnect)
     app.add_middleware(RequestLog)
     return app
 
 
+def create_app_from_environment() -> FastAPI:
+    """The app as each of several processes makes it for itself, from the settings that the first one has read."""
+    settings = Settings.model_validate_json(os.environ[SETTINGS])
+    logging.config.dictConfig(log_config(settings.log_format))
+    return create_app(settings)
+
+
+_open_encoder = functools.partial(open_encoder, many_callers=True)
+
+
 @asynccontextmanager
 async def _lifespan(settings: Settings, open_encoder: EncoderOpener, app: FastAPI) -> AsyncIterator[None]:
+    cv2.setNumThreads(1)  # requests run side by side: threads inside each would only wait for a core
     live = LiveIndex(settings.index, lambda folder: open_encoder(folder, settings.device), settings.poll_s)
-    workers = Workers(settings.workers, settings.waiting)
+    workers = Workers(settings.threads, settings.waiting, settings.burst_ms / 1000, settings.standing_ms / 1000)
     app.state.service = Service(live, Engine(live, settings.max_pixels), workers)
     live.start()
     try:

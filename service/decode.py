@@ -3,12 +3,16 @@
 Pillow reads what a file says of itself (format, size, mode, EXIF) before a pixel is decoded, so that a picture that
 is too large costs nothing. Plain JPEGs are then decoded by OpenCV: the same pixels in 54 to 72 % of the time (1.0
 against 1.4 ms at 480 x 640, 63 against 117 ms at 3024 x 4032; one core). Everything else is Pillow's.
+
+A JPEG is decoded at a half, a quarter or an eighth of its size where no more is needed: the decoder leaves out the
+finer frequencies of each block of 8 x 8 pixels, and later steps have less to read (12.4 to 5.5 ms at 1440 x 1920 with
+the crop that is cut from it).
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -16,13 +20,23 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from index.schema import ImageError, InvalidValueError
+from index.schema import ImageError, InvalidValueError, Rect
 
 Pixels = NDArray[np.uint8]
 
 FORMATS = ("JPEG", "PNG", "WEBP")
 MIN_SIDE = 8
 
+# Least pixels of a reduced picture for one of the encoder's: with 2, vectors of 480 x 640 and 1440 x 1920 pictures keep
+# a cosine of .998 and more to those of the full picture.
+_OVERSAMPLING = 2
+# The flag says IMREAD_REDUCED_GRAYSCALE, but only its bit for the scale is left beside IMREAD_COLOR_RGB.
+_REDUCED = {
+    8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
+    4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
+    2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
+    1: 0,
+}
 _ORIENTATION = 0x0112
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, b"\xff\xd9"
 # What shows a picture upright, by its EXIF orientation: TIFF 6.0, tag 274.
@@ -36,33 +50,51 @@ _TURNS: dict[int, Callable[[Pixels], Pixels]] = {
     8: lambda pixels: np.rot90(pixels, 1),
 }
 
+_FIRST_ON_ITS_SIDE = 5
+
 # The bound is max_pixels, checked here with the picture's size in the message; Pillow's own would come first.
 Image.MAX_IMAGE_PIXELS = None
 
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """An upright picture, (h, w, 3) uint8 RGB, and what was done to the file's pixels to get it."""
+    """An upright picture and what was done to the file's pixels to get it.
+
+    Attributes:
+        pixels: (h, w, 3) uint8 RGB, at one ``reduction``-th of the full picture's size, rounded up.
+        width, height: of the full, upright picture.
+        warnings: what a client should know.
+        reduction: 1, 2, 4 or 8.
+    """
 
     pixels: Pixels
+    width: int
+    height: int
     warnings: tuple[str, ...] = ()
+    reduction: int = 1
 
     @property
-    def width(self) -> int:
-        """Pixels across."""
-        return int(self.pixels.shape[1])
+    def rect(self) -> Rect:
+        """The whole picture."""
+        return (0.0, 0.0, float(self.width), float(self.height))
 
-    @property
-    def height(self) -> int:
-        """Pixels down."""
-        return int(self.pixels.shape[0])
+    def window(self, rect: Rect) -> Rect:
+        """Where ``rect``, in pixels of the full picture, is in ``pixels``."""
+        x0, y0, x1, y1 = (v / self.reduction for v in rect)
+        return (x0, y0, x1, y1)
 
 
-def decode(data: bytes, max_pixels: int) -> Picture:
+def decode(data: bytes, max_pixels: int, rects: Sequence[Rect] | None = None, side: int | None = None) -> Picture:
     """Reads a JPEG, PNG or WebP file.
 
     EXIF orientation is applied, transparency is shown on white, CMYK and 16-bit pictures become 8-bit RGB; each is
     said in ``warnings``. Of an animation the first picture is taken.
+
+    Args:
+        data: the file's content.
+        max_pixels: the largest picture that is decoded.
+        rects: what is looked at, pixels of the upright picture; None for all of it.
+        side: of the square that each of them is scaled to, pixels; None keeps the picture's own scale.
 
     Raises:
         ImageError: empty, of another format, damaged or truncated.
@@ -74,14 +106,29 @@ def decode(data: bytes, max_pixels: int) -> Picture:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check_size(*image.size, max_pixels)
             warnings: list[str] = []
-            pixels = _pixels(image, data, warnings)
-            return Picture(_upright(pixels, image.getexif().get(_ORIENTATION, 1), warnings), tuple(warnings))
+            reduction = _reduction(image, rects, side)
+            pixels = _pixels(image, data, reduction, warnings)
+            return _upright(pixels, image, reduction, warnings)
     except (ImageError, InvalidValueError, MemoryError):
         raise
     except UnidentifiedImageError:
         raise ImageError(f"image: not a picture of a format that is read here ({', '.join(FORMATS)})") from None
     except Exception as error:  # damaged bytes bring out whatever a reader has: OSError, SyntaxError, struct.error
         raise ImageError("image: the file is damaged or truncated") from error
+
+
+def _is_plain_jpeg(image: Image.Image) -> bool:
+    return image.format in ("JPEG", "MPO") and image.mode in ("RGB", "L")
+
+
+def _reduction(image: Image.Image, rects: Sequence[Rect] | None, side: int | None) -> int:
+    """The strongest that leaves every rectangle the pixels that it needs."""
+    if side is None or not _is_plain_jpeg(image):
+        return 1
+    shown = [(0.0, 0.0, *image.size)] if rects is None else rects
+    lengths = [(x1 - x0, y1 - y0) for x0, y0, x1, y1 in shown]
+    spare = min((min(max(pair) / side, min(pair)) for pair in lengths), default=0.0)
+    return next((r for r in _REDUCED if spare >= _OVERSAMPLING * r), 1)
 
 
 def _check_size(width: int, height: int, max_pixels: int) -> None:
@@ -91,11 +138,11 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
         raise InvalidValueError("image", f"{width} x {height}", f"at least {MIN_SIDE} x {MIN_SIDE} pixels")
 
 
-def _pixels(image: Image.Image, data: bytes, warnings: list[str]) -> Pixels:
+def _pixels(image: Image.Image, data: bytes, reduction: int, warnings: list[str]) -> Pixels:
     if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
         warnings.append("image: an animation; its first picture was taken")
-    if image.format in ("JPEG", "MPO") and image.mode in ("RGB", "L"):
-        return _jpeg_pixels(data)
+    if _is_plain_jpeg(image):
+        return _jpeg_pixels(data, reduction)
     if image.mode.startswith("I"):
         warnings.append("image: reduced from 16 to 8 bits")
         return np.repeat((np.asarray(image) >> 8).astype(np.uint8)[:, :, None], 3, axis=2)
@@ -108,9 +155,10 @@ def _pixels(image: Image.Image, data: bytes, warnings: list[str]) -> Pixels:
     return np.asarray(image.convert("RGB"))
 
 
-def _jpeg_pixels(data: bytes) -> Pixels:
+def _jpeg_pixels(data: bytes, reduction: int) -> Pixels:
     # OpenCV paints what is missing of a truncated file grey, and says nothing.
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION | _REDUCED[reduction]
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if pixels is None or not _is_complete(data):
         raise ImageError("image: the file is damaged or truncated")
     return pixels.astype(np.uint8, copy=False)
@@ -135,13 +183,14 @@ def _on_white(image: Image.Image, warnings: list[str]) -> Pixels:
     return np.asarray(Image.alpha_composite(white, layered).convert("RGB"))
 
 
-def _upright(pixels: Pixels, orientation: int, warnings: list[str]) -> Pixels:
-    if orientation not in _TURNS:
-        return pixels
-    turned = np.ascontiguousarray(_TURNS[orientation](pixels))
-    height, width = turned.shape[:2]
-    warnings.append(
-        f"image: turned upright by its EXIF orientation ({orientation}); "
-        f"camera and rect refer to the upright picture, {width} x {height}"
-    )
-    return turned
+def _upright(pixels: Pixels, image: Image.Image, reduction: int, warnings: list[str]) -> Picture:
+    orientation = image.getexif().get(_ORIENTATION, 1)
+    width, height = image.size
+    if orientation in _TURNS:
+        pixels = np.ascontiguousarray(_TURNS[orientation](pixels))
+        width, height = (height, width) if orientation >= _FIRST_ON_ITS_SIDE else (width, height)
+        warnings.append(
+            f"image: turned upright by its EXIF orientation ({orientation}); "
+            f"camera and rect refer to the upright picture, {width} x {height}"
+        )
+    return Picture(pixels, width, height, tuple(warnings), reduction)

@@ -144,16 +144,18 @@ class Engine:
             GeometryError: the only rectangle's viewing ray misses the plane, or its box is behind the camera.
         """
         snapshot, start = self._live.snapshot, time.perf_counter()
-        picture = decode(query.data, self._max_pixels)
+        crops = query.image_is == "crop"
+        side = snapshot.predictor.encoder.input_size
+        picture = decode(query.data, self._max_pixels, None if crops else query.rects, side)
         decoded = time.perf_counter() - start
         camera = query.camera(picture)
         rects = _checked(query.rects, camera.width, camera.height)
         views = [View(camera, query.plane, rect, query.up) for rect in rects]
-        crops = query.image_is == "crop"
         if crops:
             _check_is_crop(picture, views)
+        windows = [picture.window(picture.rect if crops else view.rect) for view in views]
         predictions, timing = snapshot.predictor.predict(
-            picture.pixels, views, query.k, query.category, crops=crops, method=query.method
+            picture.pixels, views, query.k, query.category, windows=windows, method=query.method
         )
         _raise_if_alone(predictions)
         warnings = (*picture.warnings, *query.warnings, *_doubts(camera))
@@ -163,7 +165,8 @@ class Engine:
         """One box for all pictures, in each picture's camera. Raises as ``pose`` does for a single rectangle."""
         snapshot, start = self._live.snapshot, time.perf_counter()
         # Together they may be as large as a single picture may be: all are in memory at once.
-        pictures = [decode(data, self._max_pixels // len(query.data)) for data in query.data]
+        most, side = self._max_pixels // len(query.data), snapshot.predictor.encoder.input_size
+        pictures = [decode(data, most, [rect], side) for data, rect in zip(query.data, query.rects, strict=True)]
         decoded = time.perf_counter() - start
         cameras = [query.intrinsics.of_picture(picture) for picture in pictures]
         # Up is the same direction for all of them; the plane is in the first one's frame.
@@ -179,6 +182,7 @@ class Engine:
             [np.asarray(np.linalg.inv(world), np.float64) for world in query.worlds_from_camera],
             query.k,
             query.category,
+            windows=[picture.window(view.rect) for picture, view in zip(pictures, views, strict=True)],
         )
         warnings = (*(w for picture in pictures for w in picture.warnings), *query.warnings, *_doubts(cameras[0]))
         return Result(views, predictions, snapshot.index.version, warnings, _spent(query, decoded, timing))
@@ -186,11 +190,13 @@ class Engine:
     def neighbours(self, query: NeighboursQuery) -> Result:
         """The frames and objects that each rectangle is most like. Raises as ``pose`` does, without the geometry."""
         snapshot, start = self._live.snapshot, time.perf_counter()
-        picture = decode(query.data, self._max_pixels)
+        picture = decode(query.data, self._max_pixels, query.rects or None, snapshot.predictor.encoder.input_size)
         decoded = time.perf_counter() - start
-        whole = (0.0, 0.0, float(picture.width), float(picture.height))
-        views = [View(None, None, rect) for rect in _checked(query.rects or (whole,), picture.width, picture.height)]
-        predictions, timing = snapshot.predictor.predict(picture.pixels, views, query.k, query.category)
+        rects = _checked(query.rects or (picture.rect,), picture.width, picture.height)
+        views, windows = [View(None, None, rect) for rect in rects], [picture.window(rect) for rect in rects]
+        predictions, timing = snapshot.predictor.predict(
+            picture.pixels, views, query.k, query.category, windows=windows
+        )
         return Result(views, predictions, snapshot.index.version, picture.warnings, _spent(query, decoded, timing))
 
     def neighbours_of(self, frame: str, k: int, category: str | None) -> Result:

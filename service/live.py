@@ -13,6 +13,7 @@ from index.encoder import Encoder
 from index.predict import Predictor
 from index.schema import ArtifactError, NearposeError
 from index.store import IndexVersion, current_version, open_index
+from service.batching import BatchedPredictor
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +106,7 @@ class LiveIndex:
 
     def _open(self, version: str) -> Snapshot:
         index = open_index(self._root, version)
-        predictor = Predictor(self._encoder_of(index), index)
+        predictor = BatchedPredictor(self._encoder_of(index), index)
         predictor.warm_up()
         return Snapshot(index, predictor)
 

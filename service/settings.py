@@ -28,9 +28,14 @@ class Settings(BaseSettings):
     device: Literal["auto", "openvino", "cuda", "torch-cpu"] = Field(
         default="auto", description="what runs the encoder"
     )
-    workers: int = Field(default=2, ge=1, le=256, description="pictures that are worked on at the same time")
+    workers: int = Field(default=1, ge=1, le=256, description="processes; they share the index's vectors and the port")
+    threads: int = Field(default=4, ge=1, le=256, description="pictures that a process works on at the same time")
     waiting: int = Field(
-        default=64, ge=0, description="requests that may wait for a worker; more are answered with 503"
+        default=64, ge=0, description="requests that may wait for a thread; more are answered with 503"
+    )
+    burst_ms: float = Field(default=500, ge=0, description="longest wait for a thread; then 503")
+    standing_ms: float = Field(
+        default=40, ge=0, description="the same where the line has not been empty for 100 ms: under too much load"
     )
     max_body_bytes: int = Field(default=32 * 2**20, ge=1, description="largest request body; more is answered with 413")
     max_pixels: int = Field(

@@ -11,7 +11,7 @@ from index.fit import fit_box, fit_sightings
 from index.iou import iou_3d
 from index.schema import Box, Camera, Frame, GeometryError, NoPoseError, Plane, RayMissesPlaneError, View
 from index.solve import CENTER, LOG_SIZE, YAW, Ground, Prior, Sights, solve
-from index.witnesses import Sighting
+from index.witnesses import Sighting, _medians
 from tests.scenes import CAMERA, DATA, oracle_frame, rotation_about, standing_frame
 
 SCENES = dict(np.load(DATA / "fit.npz"))
@@ -246,3 +246,11 @@ def test_lying_boxes_are_not_turned_by_quarters():
     )
     fit = fit_box([reference, half, half], frame.view)
     assert any(np.abs(fit.box.rotation - r.box.rotation).max() < 0.05 for r in (reference, half))
+
+
+def test_medians_are_those_of_numpy():
+    rng = np.random.default_rng(0)
+    for rows in (1, 2, 5, 10):
+        values = rng.normal(size=(rows, 4))
+        values[(rng.random((rows, 4)) < 0.4) & (np.arange(rows) != rng.integers(rows))[:, None]] = np.nan
+        np.testing.assert_array_equal(_medians(values), np.nanmedian(values, axis=0))

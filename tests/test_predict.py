@@ -43,7 +43,7 @@ def test_a_crop_answers_as_the_full_picture_does(predictor, frames):
     x0, y0, x1, y1 = (round(v) for v in view.rect)
     view = View(view.camera, view.plane, (x0, y0, x1, y1))
     (full,), _ = predictor.predict(image, [view])
-    (crop,), _ = predictor.predict(image[y0:y1, x0:x1], [view], crops=True)
+    (crop,), _ = predictor.predict(image[y0:y1, x0:x1], [view], windows=[(0, 0, x1 - x0, y1 - y0)])
     assert [n.frame.id for n in full.neighbours] == [n.frame.id for n in crop.neighbours]
     assert np.array_equal(full.fit.box.corners, crop.fit.box.corners)
 

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
+from index.encoder import letterbox
 from index.schema import ImageError, InvalidValueError
 from service.decode import decode
 
@@ -169,3 +170,32 @@ def test_damaged_bytes_give_a_picture_or_one_of_two_errors(format, place, noise)
             return
     assert picture.pixels.dtype == np.uint8
     assert picture.pixels.shape == (picture.height, picture.width, 3)
+
+
+LARGE = cv2.GaussianBlur(np.random.default_rng(1).integers(0, 255, (803, 602, 3), dtype=np.uint8), (0, 0), 9)
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+@pytest.mark.parametrize(("wanted", "reduction"), [(300, 4), (140, 2), (120, 1)])
+def test_a_jpeg_is_decoded_no_finer_than_its_rects_need(orientation, wanted, reduction):
+    data = file_of(Image.fromarray(LARGE), exif=exif(orientation), quality=95)
+    full = decode(data, MAX_PIXELS)
+    rects = [(10, 20, 10 + wanted, 60), (30, 40, 80, 440)]
+    picture = decode(data, MAX_PIXELS, rects, side=32)
+    assert (picture.width, picture.height) == (full.width, full.height)
+    assert picture.reduction == reduction
+    expected = cv2.resize(full.pixels, picture.pixels.shape[1::-1], interpolation=cv2.INTER_AREA)
+    assert np.abs(picture.pixels.astype(int) - expected).mean() < 1.5
+    crop, whole = (letterbox(p.pixels, p.window(rects[0]), 32).astype(int) for p in (picture, full))
+    assert np.abs(crop - whole).mean() < 4
+
+
+@pytest.mark.parametrize("rect", [(0, 0, 1, 700), (0, 0, 600, 1.5), (5, 5, 5, 5), (9, 9, 3, 3)])
+def test_a_rect_that_is_thin_or_none_keeps_its_pixels(rect):
+    assert decode(file_of(Image.fromarray(LARGE)), MAX_PIXELS, [rect], side=32).reduction == 1
+
+
+def test_only_jpegs_are_reduced():
+    assert decode(file_of(Image.fromarray(LARGE)), MAX_PIXELS, None, side=32).reduction == 8
+    assert decode(file_of(Image.fromarray(LARGE), "PNG"), MAX_PIXELS, None, side=32).reduction == 1
+    assert decode(file_of(Image.fromarray(LARGE)), MAX_PIXELS, None).reduction == 1

@@ -222,7 +222,7 @@ def test_every_answer_has_a_request_id_and_a_line_in_the_log(client, caplog):
 def test_an_unforeseen_error_is_logged_and_tells_the_client_nothing_but_its_id(root, caplog):
     class Broken:
         def __init__(self, encoder):
-            self.encoder, self.digest = encoder, encoder.digest
+            self.digest, self.input_size = encoder.digest, encoder.input_size
 
         def crop(self, image, rect):
             raise RuntimeError("secret /etc/path")

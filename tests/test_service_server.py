@@ -38,6 +38,7 @@ def serving(root, encoder=None, **settings):
         wait_until(lambda: server.started)
         host, port = server.servers[0].sockets[0].getsockname()
         with httpx2.Client(base_url=f"http://{host}:{port}", trust_env=False) as client:
+            client.app = app
             yield client
     finally:
         encoder.release.set()
@@ -90,7 +91,7 @@ def test_no_request_is_dropped_while_the_index_changes(root):
 
 def test_the_server_answers_while_it_works(root):
     encoder = ColourEncoder()
-    with serving(root, encoder, workers=1) as client, ThreadPoolExecutor(1) as pool:
+    with serving(root, encoder, threads=1) as client, ThreadPoolExecutor(1) as pool:
         wait_until(lambda: is_ready(client))
         encoder.release.clear()
         slow = pool.submit(posted, client, QUERY, JPEG)
@@ -103,7 +104,7 @@ def test_the_server_answers_while_it_works(root):
 
 def test_the_line_of_waiting_requests_is_bounded(root):
     encoder = ColourEncoder()
-    with serving(root, encoder, workers=1, waiting=1) as client, ThreadPoolExecutor(3) as pool:
+    with serving(root, encoder, threads=1, waiting=1) as client, ThreadPoolExecutor(3) as pool:
         wait_until(lambda: is_ready(client))
         encoder.release.clear()
         requests = [pool.submit(posted, client, QUERY, JPEG) for _ in range(3)]
@@ -114,6 +115,38 @@ def test_the_line_of_waiting_requests_is_bounded(root):
         assert "retry-after" in refused.headers
         encoder.release.set()
         assert sorted(request.result().status_code for request in requests) == [200, 200, 503]
+
+
+def test_who_hangs_up_leaves_the_line(root):
+    encoder = ColourEncoder()
+    with serving(root, encoder, threads=1) as client, ThreadPoolExecutor(1) as pool:
+        wait_until(lambda: is_ready(client))
+        encoder.release.clear()
+        slow = pool.submit(posted, client, QUERY, JPEG)
+        assert encoder.entered.acquire(timeout=10)
+        workers = client.app.state.service.workers
+        with pytest.raises(httpx2.ReadTimeout):
+            httpx2.post(client.base_url.join("/neighbors"), files={"image": JPEG}, timeout=0.3, trust_env=False)
+        wait_until(lambda: workers.waiting == 0)
+        encoder.release.set()
+        assert slow.result().status_code == 200
+        wait_until(lambda: workers.running == 0)
+        assert not encoder.entered.acquire(blocking=False)
+        assert posted(client, QUERY, JPEG).status_code == 200
+
+
+def test_a_full_line_refuses_before_the_body_has_come(root):
+    encoder = ColourEncoder()
+    with serving(root, encoder, threads=1, waiting=0) as client, ThreadPoolExecutor(1) as pool:
+        wait_until(lambda: is_ready(client))
+        encoder.release.clear()
+        slow = pool.submit(posted, client, QUERY, JPEG)
+        assert encoder.entered.acquire(timeout=10)
+        with socket.create_connection((client.base_url.host, client.base_url.port), timeout=10) as connection:
+            connection.sendall(b"POST /pose HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n")
+            assert connection.recv(65536).startswith(b"HTTP/1.1 503")
+        encoder.release.set()
+        assert slow.result().status_code == 200
 
 
 def test_a_running_request_is_finished_when_the_server_stops(root):
@@ -178,6 +211,29 @@ def test_the_command_serves_until_it_is_told_to_stop(tmp_path):
     }
     (warning,) = [line for line in log if line["level"] != "INFO"]
     assert "no index has been built here" in warning["message"]
+
+
+def test_several_processes_serve_one_index_on_one_port(small_run):
+    command = [sys.executable, "-m", "service", "--index", str(small_run.index), "--port", "0", "--workers", "2"]
+    here = Path(__file__).parent.parent
+    with subprocess.Popen(command, cwd=here, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            url = process.stdout.readline().split()[-1]
+            wait_until(lambda: answers(url, "/readyz"), timeout_s=60)
+            statuses = {httpx2.get(f"{url}/healthz", trust_env=False).status_code for _ in range(20)}
+        finally:
+            process.send_signal(signal.SIGTERM)
+        log = process.stderr.read()
+    assert statuses == {200}
+    assert process.returncode == 0
+    assert log.count("is open") == 2
+
+
+def answers(url: str, path: str) -> bool:
+    try:
+        return httpx2.get(f"{url}{path}", trust_env=False).status_code == 200
+    except httpx2.TransportError:
+        return False
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,181 @@
+"""The line in front of the threads: who is admitted, who is refused and when, and who leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from service import workers as module
+from service.workers import OverloadedError, Workers
+
+
+class Clock:
+    """A time that only moves when it is told to."""
+
+    def __init__(self):
+        self.now = 1000.0
+
+    def monotonic(self):
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(module, "time", clock)
+    return clock
+
+
+class Held:
+    """Work that lasts until it is let go."""
+
+    def __init__(self):
+        self.go = threading.Event()
+
+    def __call__(self):
+        assert self.go.wait(timeout=30)
+        return "done"
+
+
+async def settled() -> None:
+    """Lets everything run that can."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def until(condition) -> None:
+    for _ in range(20_000):
+        if condition():
+            return
+        await asyncio.sleep(0.001)
+    raise AssertionError("it did not happen in time")
+
+
+def run(scenario, **options) -> None:
+    async def main():
+        workers = Workers(**({"size": 1, "waiting": 10, "burst_s": 0.5, "standing_s": 0.02} | options))
+        try:
+            await scenario(workers)
+        finally:
+            workers.close()
+
+    asyncio.run(main())
+
+
+def test_the_result_and_the_error_of_the_work_come_back():
+    async def scenario(workers):
+        assert await workers.run(lambda: 7) == 7
+        with pytest.raises(ZeroDivisionError):
+            await workers.run(lambda: 1 / 0)
+        await until(lambda: workers.running == 0)
+
+    run(scenario)
+
+
+def test_calls_wait_their_turn_and_are_all_done():
+    async def scenario(workers):
+        results = await asyncio.gather(*(workers.run(lambda i=i: i) for i in range(9)))
+        assert results == list(range(9))
+        await until(lambda: workers.running == workers.waiting == 0)
+
+    run(scenario, size=2)
+
+
+def admit(workers) -> None:
+    with workers.admitted():
+        pass
+
+
+def test_a_full_line_takes_no_more():
+    async def scenario(workers):
+        held = Held()
+        calls = [asyncio.create_task(workers.run(held)) for _ in range(3)]
+        await settled()
+        assert (workers.running, workers.waiting) == (1, 2)
+        with pytest.raises(OverloadedError, match="2 requests wait, which is the limit"):
+            admit(workers)
+        with pytest.raises(OverloadedError, match="2 requests wait, which is the limit"):
+            await workers.run(held)
+        held.go.set()
+        assert await asyncio.gather(*calls) == ["done"] * 3
+        admit(workers)
+
+    run(scenario, waiting=2)
+
+
+def test_those_that_still_send_their_bodies_count():
+    async def scenario(workers):
+        held = Held()
+        with workers.admitted(), workers.admitted(), workers.admitted():
+            call = asyncio.create_task(workers.run(held))
+            await settled()
+            with pytest.raises(OverloadedError, match="2 requests wait"):
+                admit(workers)
+            held.go.set()
+            await call
+        await until(lambda: workers.running == 0)
+        admit(workers)
+
+    run(scenario, waiting=2)
+
+
+def test_a_burst_may_wait_longer_than_a_standing_line(clock):
+    async def scenario(workers):
+        first, second = Held(), Held()
+        running = asyncio.create_task(workers.run(first))
+        await settled()
+        patient = asyncio.create_task(workers.run(second))
+        await settled()
+        clock.now += 0.09  # the line was empty 90 ms ago: a burst
+        admit(workers)
+        first.go.set()
+        await running
+        await until(lambda: workers.waiting == 0)
+        late = asyncio.create_task(workers.run(lambda: "late"))
+        await settled()
+        clock.now += 0.101  # the line has stood for more than 100 ms; of one interval of 90 ms a tenth counts
+        with pytest.raises(OverloadedError, match="1 requests wait, its turn would come after 9 ms"):
+            admit(workers)
+        second.go.set()
+        assert await patient == "done"
+        with pytest.raises(OverloadedError, match="its turn came after 101 ms, too late"):
+            await late
+        await until(lambda: workers.running == 0)
+        assert await workers.run(lambda: "as before") == "as before"
+
+    run(scenario, standing_s=0.005)
+
+
+def test_who_gives_up_waiting_leaves_the_line_and_is_never_done():
+    async def scenario(workers):
+        held, done = Held(), []
+        running = asyncio.create_task(workers.run(held))
+        await settled()
+        impatient = asyncio.create_task(workers.run(lambda: done.append("impatient")))
+        patient = asyncio.create_task(workers.run(lambda: done.append("patient")))
+        await settled()
+        impatient.cancel()
+        held.go.set()
+        await asyncio.gather(running, patient)
+        assert impatient.cancelled()
+        assert done == ["patient"]
+        await until(lambda: workers.running == workers.waiting == 0)
+
+    run(scenario)
+
+
+def test_a_thread_stays_taken_until_its_work_ends_whoever_has_left():
+    async def scenario(workers):
+        held = Held()
+        call = asyncio.create_task(workers.run(held))
+        await settled()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        assert workers.running == 1
+        held.go.set()
+        await until(lambda: workers.running == 0)
+
+    run(scenario)
