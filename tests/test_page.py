@@ -7,6 +7,7 @@ import io
 import json
 import re
 
+import httpx2
 import numpy as np
 import pytest
 from PIL import Image
@@ -63,9 +64,9 @@ def drop(page: Page, data: bytes, name: str = "photo.jpg", kind: str = "image/jp
         page.dispatch_event("#stage", event, {"dataTransfer": transfer})
 
 
-def accent_pixels(page: Page) -> int:
-    """How much of the picture is drawn over in the accent colour."""
-    shown = np.asarray(Image.open(io.BytesIO(page.locator("#picture").screenshot())).convert("RGB"), int)
+def accent_pixels(page: Page, canvas: str = "#picture") -> int:
+    """How much of a canvas is drawn over in the accent colour."""
+    shown = np.asarray(Image.open(io.BytesIO(page.locator(canvas).screenshot())).convert("RGB"), int)
     return int((np.abs(shown - (255, 122, 26)).max(axis=2) < 12).sum())
 
 
@@ -102,6 +103,7 @@ def test_from_a_dropped_picture_to_the_drawn_box(page):
     expect(page.locator("#confidence")).to_have_text(f"{round(100 * found['confidence'])} %")
     expect(page.locator("#pose-said")).to_contain_text("away")
     assert accent_pixels(page) > before + 500
+    assert accent_pixels(page, "#space canvas") > 100
     expect(page.locator("#warnings")).to_contain_text("plane: not given")
 
 
@@ -208,7 +210,32 @@ def test_re_identification_and_on_from_neighbour_to_neighbour(page):
     expect(page.locator("#neighbors-of")).to_have_text(f"Neighbours of {frame}")
     page.click("#back")
     expect(page.locator("#neighbors-of")).to_have_text("Neighbours")
-    expect(page.locator("#enrolment")).to_be_hidden()
+
+
+def test_enrolment_is_not_offered_where_there_is_none(browser, url):
+    missing = {re.compile("/objects"): lambda route: route.fulfill(status=404, json={"title": "Not Found"})}
+    with open_page(browser, url, expected=NO_ENROLMENT, routes=missing) as page:
+        expect(page.locator("#pose-found")).to_be_visible()
+        with page.expect_response("**/objects?*"):
+            page.click("#tab-reid")
+        expect(page.locator("#reid-found")).to_be_visible()
+        expect(page.locator("#enrolment")).to_be_hidden()
+
+
+def test_a_view_is_enrolled_found_and_deleted(browser, url):
+    if httpx2.get(f"{url}objects").status_code == 404:
+        pytest.skip("this service enrols nothing")
+    with open_page(browser, url) as page:
+        expect(page.locator("#pose-found")).to_be_visible()
+        page.click("#tab-reid")
+        page.fill("#object", "boots/7")
+        page.click("#enrol button")
+        expect(page.locator("#enrolled")).to_have_text("This view of boots/7 is enrolled.")
+        expect(page.locator("#objects")).to_contain_text("boots/7")
+        answer_after(page, lambda: page.click("#ask"), "/neighbors")
+        expect(page.locator("#verdict")).to_have_text("This is boots/7.")
+        page.click("[aria-label='Delete boots/7']")
+        expect(page.locator("#objects")).to_contain_text("None yet")
 
 
 def test_enrolment_where_the_service_has_it(browser, url):
