@@ -34,7 +34,7 @@ def url(tmp_path_factory):
         fields = {key: json.loads(text) for key, text in query_fields(frame).items() if key != "rect"}
         (root / "samples" / name / "fields.json").write_text(json.dumps({**fields, "rect": frame.view.rect}))
     with serving(root / "index", samples=root / "samples") as client:
-        wait_until(lambda: is_ready(client), timeout_s=60)  # the compiler may run first
+        wait_until(lambda: is_ready(client), timeout_s=200)  # the compiler may run first
         yield f"{client.base_url}/"
 
 

@@ -33,7 +33,7 @@ def url(tmp_path_factory):
         json.dumps({name: json.loads(fields[name]) for name in ("camera", "plane")} | {"rect": frame.view.rect})
     )
     with serving(root / "index", samples=sample) as client:
-        wait_until(lambda: is_ready(client), timeout_s=60)  # the compiler may run first
+        wait_until(lambda: is_ready(client), timeout_s=200)  # the compiler may run first
         yield f"{client.base_url}/"
 
 
