@@ -11,7 +11,7 @@ from urllib.parse import quote
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Path, Query, Request
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
@@ -19,6 +19,7 @@ from index.layout import positions_in_sequence, principal_plane
 from index.schema import Frame
 from index.store import IndexVersion
 from service.answers import BoxAnswer, Vector, box_answer
+from service.problems import refusal
 
 MAX_POINTS = 50_000
 GRID = 65535
@@ -96,6 +97,9 @@ class FrameAnswer(BaseModel):
     box: BoxAnswer | None
 
 
+FrameId = Annotated[str, Path(min_length=1, description="The frame's id.", examples=["cup_batch-3_17_00042"])]
+
+
 async def _version(request: Request) -> IndexVersion:
     version: IndexVersion = request.app.state.service.live.snapshot.index
     return version
@@ -123,7 +127,7 @@ def index(version: Open) -> IndexAnswer:
     )
 
 
-@router.get("/index/map")
+@router.get("/index/map", responses={422: refusal("`limit` is outside its bound.")})
 def index_map(
     version: Open,
     limit: Annotated[int, Query(ge=1, le=MAX_POINTS, description="How many frames at most.")] = 20_000,
@@ -132,8 +136,8 @@ def index_map(
     return _map(version, limit)
 
 
-@router.get("/frames/{frame:path}")
-def frame(frame: str, request: Request) -> FrameAnswer:
+@router.get("/frames/{frame:path}", responses={404: refusal("No such frame.")})
+def frame(frame: FrameId, request: Request) -> FrameAnswer:
     """An indexed frame: what it shows, where, and its box."""
     image = f"{request.scope.get('root_path', '')}/frames/{quote(frame)}/image.jpg"
     return _frame(request.app.state.service.engine.frame(frame), image)

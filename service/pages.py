@@ -18,10 +18,12 @@ from starlette.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from service.forms import CameraField, PlaneField
+from service.problems import refusal
 
 logger = logging.getLogger(__name__)
 
 PAGE = Path(__file__).parent / "page"
+_JPEG = {"schema": {"type": "string", "format": "binary"}}
 CONTENT_SECURITY_POLICY = (
     "default-src 'self'; img-src 'self' blob: data:; style-src 'self'; script-src 'self'; base-uri 'none'; "
     "form-action 'self'; frame-ancestors 'none'; object-src 'none'"
@@ -97,7 +99,11 @@ def samples(request: Request, folders: Folders) -> SamplesAnswer:
     return SamplesAnswer(samples=[sample for sample in found if sample])
 
 
-@_samples.get("/samples/{name}/image.jpg", response_class=Response, responses={200: {"content": {"image/jpeg": {}}}})
+@_samples.get(
+    "/samples/{name}/image.jpg",
+    response_class=Response,
+    responses={200: {"content": {"image/jpeg": _JPEG}}, 404: refusal("No such sample.")},
+)
 async def sample_image(name: str, request: Request, folders: Folders) -> Response:
     """The picture of a sample."""
     if name not in folders:  # a name that is looked up, never a path that is put together

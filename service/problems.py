@@ -122,6 +122,11 @@ def problem_response(problem: Problem, headers: Mapping[str, str] | None = None)
     return Response(content, problem.status, {**_HEADERS.get(problem.status, {}), **(headers or {})}, MEDIA_TYPE)
 
 
+def refusal(description: str) -> dict[str, Any]:
+    """A problem, as the ``responses`` of a route document it."""
+    return {"description": description, "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}}
+
+
 def install(app: FastAPI) -> None:
     """Makes ``app`` answer the errors that it raises as problems."""
     for kind in (NearposeError, HTTPException, RequestValidationError):

@@ -143,6 +143,13 @@ def test_a_frame_is_told_of(client):
     assert (missing.status_code, missing.json()["field"]) == (404, "frame")
 
 
+def test_refusals_are_documented(client):
+    paths = client.get("/openapi.json").json()["paths"]
+    expected = {"/index/map": "422", "/frames/{frame}": "404", "/samples/{name}/image.jpg": "404"}
+    for path, status in expected.items():
+        assert "application/problem+json" in paths[path]["get"]["responses"][status]["content"]
+
+
 @pytest.mark.parametrize("path", ["/index", "/index/map", "/frames/a/b"])
 def test_all_of_it_waits_for_an_index(tmp_path, path):
     with client_of(tmp_path / "none", ready=False) as client:
