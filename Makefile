@@ -26,13 +26,13 @@ demo: .venv/installed
 	@$(PY) -m trainer demo --run $(RUN)
 	@$(MAKE) --no-print-directory serve ask
 	@echo
-	@echo "The service is running: $(URL)/docs   (log: $(RUN)/service.log; make stop ends it)"
+	@echo "The service is running: $(URL)   (log: $(RUN)/service.log; make stop ends it)"
 
 pretrain: .venv/installed
 	@$(PY) -m trainer pretrain --run runs/pretrain
 
 serve: .venv/installed stop
-	@nohup $(PY) -m service --index $(RUN)/index --port $(PORT) > $(RUN)/service.log 2>&1 & echo $$! > $(RUN)/service.pid
+	@nohup $(PY) -m service --index $(RUN)/index --samples $(RUN)/samples --port $(PORT) > $(RUN)/service.log 2>&1 & echo $$! > $(RUN)/service.pid
 
 ask: .venv/installed
 	@$(PY) -m trainer ask $(RUN)/sample --url $(URL) || { echo "the service's log:"; tail -n 20 $(RUN)/service.log; exit 1; }

@@ -7,6 +7,7 @@ Layout::
         vectors.npy                     (n, d) float32, unit rows
         frames.parquet                  index.table's columns, thumbnail_offset, thumbnail_length
         thumbnails.tar                  one JPEG a frame
+        map.npy                         (n, 2) float32, the vectors laid out in the plane; optional
         encoder/                        a copy of the encoder's artefact directory
         manifest.json                   format, counts, the encoder's digest, and size and sha256 of every file
 
@@ -24,6 +25,7 @@ import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,7 @@ import pyarrow.parquet as pq
 
 from index.confidence import Calibration
 from index.encoder import file_digest
+from index.layout import Layout
 from index.schema import (
     ArtifactError,
     CorruptArtifactError,
@@ -69,6 +72,16 @@ class IndexVersion(FrameIndex):
     def encoder_path(self) -> Path:
         """The artefact directory of the encoder that made the vectors."""
         return self.path / "encoder"
+
+    @cached_property
+    def layout(self) -> Layout | None:
+        """(n, 2) float32: the vectors laid out in the plane, as the build did it; None where it did not."""
+        if "map.npy" not in self.manifest["files"]:
+            return None
+        layout: Layout = np.load(self.path / "map.npy", allow_pickle=False)
+        if layout.shape != (len(self), 2):
+            raise CorruptArtifactError(self.path / "map.npy", f"has shape {layout.shape}, must be ({len(self)}, 2)")
+        return layout
 
     def thumbnail(self, row: int) -> bytes:
         """The JPEG of a frame."""
@@ -137,6 +150,7 @@ def write_index(
     known_threshold: float | None = None,
     keep: int = 5,
     calibration: Calibration | None = None,
+    layout: Layout | None = None,
 ) -> str:
     """Writes a new version and makes it current.
 
@@ -148,6 +162,7 @@ def write_index(
         known_threshold: the similarity from which a match counts as a known object.
         keep: how many versions to keep, this one included.
         calibration: of the boxes' confidence; None: the one that ships is used.
+        layout: (n, 2) float32, the vectors laid out in the plane, to look at.
 
     Returns:
         The version's name.
@@ -167,6 +182,8 @@ def write_index(
     try:
         shutil.copytree(encoder, draft / "encoder")
         np.save(draft / "vectors.npy", np.ascontiguousarray(vectors, dtype=np.float32), allow_pickle=False)
+        if layout is not None:
+            np.save(draft / "map.npy", np.ascontiguousarray(layout, dtype=np.float32), allow_pickle=False)
         pq.write_table(_with_thumbnails(draft, table_from_frames(frames), thumbnails), draft / "frames.parquet")
         manifest = _manifest(draft, vectors, frames, encoder_digest)
         manifest |= {"known_threshold": known_threshold, "calibration": calibration and asdict(calibration)}

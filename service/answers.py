@@ -246,7 +246,7 @@ def _object(view: View, prediction: Prediction, image_url: ImageUrl) -> ObjectAn
     return ObjectAnswer(
         rect=view.rect,
         category=prediction.category,
-        box=_box(fit.box, view.camera) if fit else None,
+        box=box_answer(fit.box, view.camera) if fit else None,
         confidence=fit.confidence if fit else None,
         uncertainty=_uncertainty(fit.covariance) if fit and fit.covariance is not None else None,
         problem=problem_from_error(problem) if problem else None,
@@ -262,7 +262,8 @@ def _uncertainty(covariance: Array) -> UncertaintyAnswer:
     )
 
 
-def _box(box: Box, camera: Camera) -> BoxAnswer:
+def box_answer(box: Box, camera: Camera) -> BoxAnswer:
+    """``box`` in its camera's frame and picture. Raises BehindCameraError."""
     return BoxAnswer(
         center=box.center.tolist(),
         size=box.size.tolist(),

@@ -19,7 +19,7 @@ from starlette.responses import PlainTextResponse
 
 from index.encoder import Encoder, open_encoder
 from index.predict import DEFAULT_K
-from service import objects, problems
+from service import objects, overview, pages, problems
 from service.answers import (
     AliveAnswer,
     NeighborsAnswer,
@@ -199,6 +199,8 @@ def create_app(settings: Settings, open_encoder: EncoderOpener | None = None) ->
         description=_DESCRIPTION,
         lifespan=functools.partial(_lifespan, settings, open_encoder or _open_encoder),
         redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
         servers=SERVERS,
         generate_unique_id_function=operation_id,
     )
@@ -207,6 +209,8 @@ def create_app(settings: Settings, open_encoder: EncoderOpener | None = None) ->
     app.state.tracing = trace(app)
     app.include_router(router)
     app.include_router(objects.router)
+    app.include_router(overview.router, responses=refusals(default="Any refusal."))
+    pages.install(app, settings.samples, responses=refusals(default="Any refusal."))
     problems.install(app)
     add_middlewares(app, settings)
     complete(app, needs_key=settings.api_keys is not None)

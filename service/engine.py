@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from index.predict import DEFAULT_K, Method, Prediction, Timing
-from index.schema import Array, Camera, InvalidValueError, NoPoseError, Plane, Rect, View, checked_rect
+from index.schema import Array, Camera, Frame, InvalidValueError, NoPoseError, Plane, Rect, View, checked_rect
 from service.decode import Picture, decode
 from service.live import LiveIndex, Snapshot
 
@@ -218,6 +218,11 @@ class Engine:
             return snapshot.index.thumbnail(row)
         except KeyError:
             raise _unknown(snapshot, frame) from None
+
+    def frame(self, frame: str) -> Frame:
+        """What an indexed frame shows. Raises UnknownFrameError."""
+        snapshot = self._live.snapshot
+        return snapshot.index.frame(_row_of(snapshot, frame))
 
 
 def _row_of(snapshot: Snapshot, frame: str) -> int:

@@ -128,7 +128,7 @@ class FrameForm(BaseModel):
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode() + b"\0" + data).digest()
 
 
-class ObjectAnswer(BaseModel):
+class KnownObjectAnswer(BaseModel):
     """An object that can be found."""
 
     object: str = Field(description="The object's id.")
@@ -156,7 +156,7 @@ _FRAME: dict[str, Any] = {
 }
 
 
-class ObjectDetailAnswer(ObjectAnswer):
+class ObjectDetailAnswer(KnownObjectAnswer):
     """An object, with the frames that were enrolled of it."""
 
     model_config = ConfigDict(json_schema_extra={"example": {**_OBJECT, "latest": [_FRAME]}})
@@ -169,12 +169,12 @@ class ObjectsAnswer(BaseModel):
 
     model_config = ConfigDict(json_schema_extra={"example": {"objects": [_OBJECT], "next": "mugs/17", "warnings": []}})
 
-    objects: list[ObjectAnswer]
+    objects: list[KnownObjectAnswer]
     next: str | None = Field(description="The `cursor` of the next page; null on the last.")
     warnings: list[str] = Field(description="That enrolled objects may be missing, where their file cannot be read.")
 
 
-class FrameAnswer(BaseModel):
+class ReceiptAnswer(BaseModel):
     """A frame that is enrolled, durably, and its object as it was then."""
 
     model_config = ConfigDict(
@@ -185,7 +185,7 @@ class FrameAnswer(BaseModel):
 
     frame: str = Field(description="The frame's id.")
     image: str = Field(description="Where the frame's picture is.")
-    object: ObjectAnswer
+    object: KnownObjectAnswer
     warnings: list[str] = Field(description="What was changed, or taken for want of better.")
 
 
@@ -245,7 +245,7 @@ async def enrol_frame(
     link: Link,
     response: Response,
     key: Key = None,
-) -> FrameAnswer:
+) -> ReceiptAnswer:
     """Adds a frame to an object, new or known, of the index or enrolled.
 
     With the answer the frame is on the disk, and every query from now on finds it, in every process of the service.
@@ -256,10 +256,10 @@ async def enrol_frame(
     receipt = await service.workers.run(lambda: service.enroller.enrol(query))
     if receipt.replayed:
         response.headers[REPLAYED] = "true"
-    return _frame_answer(receipt, link)
+    return _receipt_answer(receipt, link)
 
 
-@router.get("")
+@router.get("", responses=refusals(_422="A parameter is outside its bound; the problem names it."))
 async def list_objects(
     service: Running,
     limit: Annotated[int, Query(ge=1, le=MAX_LIMIT, description="How many objects a page has.")] = 100,
@@ -277,6 +277,13 @@ async def list_objects(
     )
 
 
+# Before the routes of an object, whose ids may have slashes: a path is taken by the first route that it fits.
+@router.delete("/{object:path}/frames/{frame}", status_code=204, responses=refusals(_404="No such enrolled frame."))
+async def delete_frame(object: ObjectId, frame: FrameId, service: Running) -> None:
+    """Removes an enrolled frame, its pictures and vectors. Frames of the index cannot be removed."""
+    await service.workers.run(lambda: service.enroller.remove(object, frame))
+
+
 @router.get("/{object:path}", responses=refusals(_404="No such object."))
 async def show_object(object: ObjectId, service: Running, link: Link) -> ObjectDetailAnswer:
     """An object, and the frames that were enrolled of it."""
@@ -285,12 +292,6 @@ async def show_object(object: ObjectId, service: Running, link: Link) -> ObjectD
         EnrolledFrameAnswer(frame=f.id, image=link(f.id), created=f.created, has_box=f.has_box) for f in known.latest
     ]
     return ObjectDetailAnswer(**_object_answer(known).model_dump(), latest=latest)
-
-
-@router.delete("/{object:path}/frames/{frame}", status_code=204, responses=refusals(_404="No such enrolled frame."))
-async def delete_frame(object: ObjectId, frame: FrameId, service: Running) -> None:
-    """Removes an enrolled frame, its pictures and vectors. Frames of the index cannot be removed."""
-    await service.workers.run(lambda: service.enroller.remove(object, frame))
 
 
 @router.delete("/{object:path}", status_code=204, responses=refusals(_404="Nothing is enrolled of such an object."))
@@ -302,16 +303,16 @@ async def delete_object(object: ObjectId, service: Running) -> None:
     await service.workers.run(lambda: service.enroller.remove(object))
 
 
-def _frame_answer(receipt: Receipt, link: ImageUrl) -> FrameAnswer:
-    return FrameAnswer(
+def _receipt_answer(receipt: Receipt, link: ImageUrl) -> ReceiptAnswer:
+    return ReceiptAnswer(
         frame=receipt.frame,
         image=link(receipt.frame),
-        object=ObjectAnswer(
+        object=KnownObjectAnswer(
             object=receipt.object, category=receipt.category, frames=receipt.frames, enrolled=receipt.enrolled
         ),
         warnings=list(receipt.warnings),
     )
 
 
-def _object_answer(known: Known) -> ObjectAnswer:
-    return ObjectAnswer(object=known.object, category=known.category, frames=known.frames, enrolled=known.enrolled)
+def _object_answer(known: Known) -> KnownObjectAnswer:
+    return KnownObjectAnswer(object=known.object, category=known.category, frames=known.frames, enrolled=known.enrolled)

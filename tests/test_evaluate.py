@@ -15,7 +15,7 @@ from trainer.evaluate import EvaluateConfig, evaluate, table
 from trainer.frames import Frames
 from trainer.inference import embed_frames, predict_frame
 from trainer.picture import answer_sheet, draw_box, typical_rows
-from trainer.sample import compare, curl_command, write_sample
+from trainer.sample import compare, curl_command, write_sample, write_samples
 
 
 @pytest.fixture(scope="module")
@@ -127,3 +127,15 @@ def test_an_answer_sheet_has_a_tile_a_query(small_run):
     assert sheet.shape == (2 * height, 2 * (width + height), 3)
     assert sheet[height:, width + height :].max() == 0  # three tiles leave the fourth place empty
     assert sheet[:height].std() > 10
+
+
+def test_samples_are_one_test_frame_of_every_category(small_run, tmp_path):
+    frames = Frames.open(small_run.frames)
+    tests = frames.select(frames.split == "test")
+    folders = sorted(write_samples(small_run.frames, tmp_path / "samples").iterdir())
+    assert [folder.name for folder in folders] == sorted(set(tests.category.tolist()))
+    jpegs = {tests.jpeg(row) for row in range(len(tests))}
+    for folder in folders:
+        assert (folder / "image.jpg").read_bytes() in jpegs
+        assert json.loads((folder / "truth.json").read_text())["category"] == folder.name
+        assert json.loads((folder / "fields.json").read_text()).keys() == {"camera", "plane", "rect"}

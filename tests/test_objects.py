@@ -11,7 +11,7 @@ import pytest
 
 from index.iou import iou_3d
 from service.decode import decode
-from service.objects import FrameAnswer, ObjectDetailAnswer, ObjectsAnswer
+from service.objects import ObjectDetailAnswer, ObjectsAnswer, ReceiptAnswer
 from tests.enrolling import enrolled, nearest, shown, vase
 from tests.scenes import standing_frame
 from tests.service_fixtures import (
@@ -250,7 +250,7 @@ def test_the_same_key_at_the_same_time_enrols_once(client):
     assert client.get("/readyz").json()["enrolment"]["frames"] == 1
 
 
-@pytest.mark.parametrize("model", [FrameAnswer, ObjectsAnswer, ObjectDetailAnswer])
+@pytest.mark.parametrize("model", [ReceiptAnswer, ObjectsAnswer, ObjectDetailAnswer])
 def test_the_examples_of_the_answers_are_answers(model):
     example = model.model_config["json_schema_extra"]["example"]
     assert model.model_validate(example).model_dump(mode="json") == example
@@ -279,7 +279,8 @@ def test_the_routes_are_documented(untouched):
 
 def test_the_examples_of_the_form_can_be_enrolled(client):
     form = client.get("/openapi.json").json()["components"]["schemas"]["FrameForm"]["properties"]
-    data = {name: form[name]["examples"][0] for name in ("rect", "category", "camera", "plane", "box")}
+    examples = {name: form[name]["examples"][0] for name in ("rect", "category", "camera", "plane", "box")}
+    data = {name: value if isinstance(value, str) else json.dumps(value) for name, value in examples.items()}
     files = {"image": ("a.jpg", encoded(np.full((640, 480, 3), 120, np.uint8)), "image/jpeg")}
     response = client.post("/objects/mugs/17/frames", data=data, files=files)
     assert response.status_code == 201, response.text

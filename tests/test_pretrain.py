@@ -145,10 +145,10 @@ def test_a_round_draws_objects_of_its_own_and_starts_from_the_weights_before(run
     first, second = (run / f"round-{number}" for number in (1, 2))
     assert Frames.open(first / "frames").jpeg(0) != Frames.open(second / "frames").jpeg(0)
     before, after = (load_file(folder / "encoder" / WEIGHTS) for folder in (first, second))
-    kernel = "backbone.conv1.0.weight"
-    # Three small steps at a rate of 0.001 at most cannot lead far from the weights, nor noise anywhere near them.
-    assert not torch.equal(before[kernel], after[kernel])
-    torch.testing.assert_close(before[kernel].float(), after[kernel].float(), atol=0.02, rtol=0)
+    kernels = [weights["backbone.conv1.0.weight"].float().flatten() for weights in (before, after)]
+    # Three small steps cannot lead far from the weights, nor noise anywhere near them.
+    assert not torch.equal(*kernels)
+    assert torch.nn.functional.cosine_similarity(*kernels, dim=0) > 0.99
 
 
 def test_what_it_releases_is_its_encoder(run, tmp_path):

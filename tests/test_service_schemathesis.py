@@ -24,11 +24,11 @@ BEYOND = "positive_data_acceptance"
 
 def narrowed(document: dict[str, Any]) -> dict[str, Any]:
     """The document with its statuses alone (``default`` allows any), and with hints that get requests through."""
-    for operation in (operation for path in document["paths"].values() for operation in path.values()):
+    ids = [frame.id for frame in indexed_frames()]
+    for path, operation in ((path, found) for path, every in document["paths"].items() for found in every.values()):
         operation["responses"].pop("default", None)
         for parameter in operation.get("parameters", ()):
-            if parameter["name"] == "frame":
-                ids = [frame.id for frame in indexed_frames()]
+            if parameter["name"] == "frame" and not path.startswith("/objects"):
                 parameter["schema"] = {"anyOf": [{"enum": ids}, {"type": "string"}]}
     schemas = document["components"]["schemas"]
     camera = schemas["CameraField"]["properties"]
@@ -56,6 +56,8 @@ def test_nothing_that_the_document_allows_or_forbids_makes_the_server_fail(clien
     (tmp_path / "openapi.json").write_text(json.dumps(narrowed(client.get("/openapi.json").json())))
     command = [sys.executable, "-c", "from schemathesis.cli import schemathesis; schemathesis()", "run", "openapi.json"]
     options = ["--url", str(client.base_url), "--seed", "1", "-n", str(EXAMPLES), "--checks", "all"]
+    # Of the ids that it makes up, hardly any are ones that can be put into a path.
+    options += ["--suppress-health-check", "filter_too_much"]
     environment = os.environ | {"SCHEMATHESIS_HOOKS": "tests.schemathesis_hooks", "PYTHONPATH": str(HERE)}
     done = subprocess.run(
         [*command, *options, "--exclude-checks", BEYOND, "--continue-on-failure"],

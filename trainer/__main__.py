@@ -134,7 +134,7 @@ def _demo(options: argparse.Namespace) -> None:
     from trainer.demo import DemoConfig, film
     from trainer.evaluate import table
     from trainer.rebuild import Stages, rebuild
-    from trainer.sample import write_sample
+    from trainer.sample import write_sample, write_samples
 
     run: Path = options.run
     config = DemoConfig(seed=options.film_seed)
@@ -142,6 +142,7 @@ def _demo(options: argparse.Namespace) -> None:
     Stages(run).run("film", dataclasses.asdict(config), captures, lambda: film(captures, config))
     rebuild(captures, run, _rebuild_config(options))
     write_sample(run / "frames", run / "index", run / "sample")
+    write_samples(run / "frames", run / "samples")
     picture = _write_answers(run)
     print(f"\n{table(run / 'evaluation.json')}\n\nstages\n{Stages(run).summary()}")
     print(f"\nanswers for one frame of every category, with their neighbours: {picture}")

@@ -18,6 +18,7 @@ from index.store import write_index
 from trainer.calibrate import box_calibration, known_threshold
 from trainer.frames import Frames
 from trainer.inference import embed_frames
+from trainer.layout import layout
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +30,7 @@ class BuildConfig:
     splits: tuple[str, ...] = ("train", "valid")  # the test split is for measuring: indexed, it would find itself
     thumbnail_side: int = 320  # longest side in pixels: enough to draw a box on, about 10 kB
     false_accepts: float = 0.05  # how often an unknown object may be called known; sets the manifest's known_threshold
+    map_frames: int = 10_000  # as many are laid out by t-SNE for the page's map: about half a minute
     keep: int = 5  # versions kept for rollback
     device: str = "auto"
 
@@ -55,7 +57,18 @@ def build(frames: Path, encoder: Path, out: Path, config: BuildConfig | None = N
     thumbnails = (_thumbnail(chosen.image(row), config.thumbnail_side) for row in range(len(chosen)))
     index = FrameIndex.from_frames(vectors, items)
     threshold, calibration = known_threshold(index, config.false_accepts), box_calibration(index, items)
-    name = write_index(out, vectors, items, thumbnails, encoder, runtime.digest, threshold, config.keep, calibration)
+    name = write_index(
+        out,
+        vectors,
+        items,
+        thumbnails,
+        encoder,
+        runtime.digest,
+        threshold,
+        config.keep,
+        calibration,
+        layout(index, config.map_frames),
+    )
     logger.info("index version %s: %d frames", name, len(items))
     return out / "versions" / name
 

@@ -26,13 +26,29 @@ def write_sample(frames: Path, index: Path, out: Path) -> Path:
     Of the ``typical_rows`` (one frame a category) it is the one of whose answer the index is surest: chosen by
     confidence, without a look at the truth.
     """
+    tests, predictor = _tests(frames), open_predictor(index)
+    row = max(typical_rows(tests), key=lambda row: _confidence(predict_frame(predictor, tests, row)))
+    return _write(tests, row, out)
+
+
+def write_samples(frames: Path, out: Path) -> Path:
+    """Writes the same of every one of the ``typical_rows``, each into a folder named after its category."""
+    tests = _tests(frames)
+    for row in typical_rows(tests):
+        _write(tests, row, out / str(tests.category[row]))
+    return out
+
+
+def _tests(frames: Path) -> Frames:
     everything = Frames.open(frames)
     with_box = np.asarray(everything.table["box"].is_valid())
     tests = everything.select((everything.split == "test") & with_box)
     if len(tests) == 0:
         raise InvalidValueError("frames", str(frames), "frames with a test split whose boxes are known")
-    predictor = open_predictor(index)
-    row = max(typical_rows(tests), key=lambda row: _confidence(predict_frame(predictor, tests, row)))
+    return tests
+
+
+def _write(tests: Frames, row: int, out: Path) -> Path:
     frame = tests.frame(row)
     camera, plane = frame.view.posed()
     fields = {

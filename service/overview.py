@@ -1,0 +1,206 @@
+"""What the index holds, to look at: its counts, its frames, and a map of the embedding."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from fastapi import APIRouter, Depends, Path, Query
+from numpy.typing import NDArray
+from pydantic import BaseModel, Field
+
+from index.layout import positions_in_sequence, principal_plane
+from index.schema import Frame
+from index.store import IndexVersion
+from service.answers import BoxAnswer, Vector, box_answer
+from service.openapi import refusals
+from service.routing import Link, Running
+
+MAX_POINTS = 50_000
+GRID = 65535
+
+router = APIRouter(tags=["index"])
+
+
+class CategoryAnswer(BaseModel):
+    """How much of the index is of one kind."""
+
+    category: str
+    frames: int
+    objects: int
+
+
+class IndexAnswer(BaseModel):
+    """What the open version of the index holds."""
+
+    index: str = Field(description="Its version.")
+    created: datetime
+    age_s: float = Field(description="Seconds since it was built.")
+    frames: int
+    frames_with_box: int
+    objects: int
+    dimension: int = Field(description="Length of an embedding.")
+    encoder: str = Field(description="Digest of the encoder that made the embeddings.")
+    known_threshold: float | None = Field(description="The similarity from which a match counts as a known object.")
+    calibrated_on: int = Field(description="Frames that the confidence was calibrated on; 0: as shipped.")
+    categories: list[CategoryAnswer]
+
+
+class MapAnswer(BaseModel):
+    """The embedding in the plane: a column an item, so that many frames are few bytes."""
+
+    index: str = Field(description="The version of the index.")
+    method: Literal["t-sne", "pca"] = Field(description="How the embedding was laid out.")
+    frames: int = Field(description="How many frames the index holds; where the columns are shorter, it is every n-th.")
+    grid: int = Field(default=GRID, description="x and y are whole numbers from 0 to this.")
+    categories: list[str]
+    frame: list[str] = Field(description="The frames' ids.")
+    category: list[int] = Field(description="Positions in `categories`.")
+    x: list[int]
+    y: list[int]
+    position: list[float] = Field(description="Where in its video a frame is: 0 at the start, 1 at the end.")
+
+
+class CameraAnswer(BaseModel):
+    """A pinhole camera, pixels of the indexed picture."""
+
+    fx: float
+    fy: float
+    cx: float
+    cy: float
+    width: int
+    height: int
+
+
+class PlaneAnswer(BaseModel):
+    """`normal . x + offset = 0` in the camera's frame, metres."""
+
+    normal: Vector
+    offset: float
+
+
+class FrameAnswer(BaseModel):
+    """An indexed frame. Its thumbnail shows the whole picture, smaller."""
+
+    frame: str
+    category: str
+    object: str
+    image: str = Field(description="Where its thumbnail is.")
+    rect: tuple[float, float, float, float] = Field(description="x0, y0, x1, y1, pixels of the picture.")
+    camera: CameraAnswer | None
+    plane: PlaneAnswer | None
+    box: BoxAnswer | None
+
+
+FrameId = Annotated[str, Path(min_length=1, description="The frame's id.", examples=["cup_batch-3_17_00042"])]
+
+
+async def _version(service: Running) -> IndexVersion:
+    _ = service.live.snapshot  # where there is none, this says why
+    version = service.live.opened
+    assert version is not None
+    return version
+
+
+Open = Annotated[IndexVersion, Depends(_version)]
+
+
+@router.get("/index")
+def index(version: Open) -> IndexAnswer:
+    """What the index holds: counts, categories, age."""
+    created = datetime.fromisoformat(version.manifest["created"])
+    return IndexAnswer(
+        index=version.version,
+        created=created,
+        age_s=max(0.0, round((datetime.now(UTC) - created).total_seconds(), 1)),
+        frames=len(version),
+        frames_with_box=version.manifest["frames_with_box"],
+        objects=len(version.objects),
+        dimension=version.dimension,
+        encoder=version.manifest["encoder_digest"],
+        known_threshold=version.known_threshold,
+        calibrated_on=version.calibration.frames,
+        categories=_categories(version),
+    )
+
+
+@router.get("/index/map", responses=refusals(_422="`limit` is outside its bound."))
+def index_map(
+    version: Open,
+    limit: Annotated[int, Query(ge=1, le=MAX_POINTS, description="How many frames at most.")] = 20_000,
+) -> MapAnswer:
+    """The embedding laid out in the plane: frames that look alike lie close together."""
+    return _map(version, limit)
+
+
+@router.get("/frames/{frame:path}", responses=refusals(_404="No such frame."))
+def frame(frame: FrameId, service: Running, link: Link) -> FrameAnswer:
+    """An indexed or enrolled frame: what it shows, where, and its box."""
+    return _frame(service.engine.frame(frame), link(frame))
+
+
+def _frame(frame: Frame, image: str) -> FrameAnswer:
+    camera, plane = frame.view.camera, frame.view.plane
+    # A box that reaches behind its camera has no picture.
+    box = frame.box if frame.box is not None and frame.box.in_front() else None
+    return FrameAnswer(
+        frame=frame.id,
+        category=frame.category,
+        object=frame.object_id,
+        image=image,
+        rect=frame.view.rect,
+        camera=CameraAnswer(**vars(camera)) if camera else None,
+        plane=PlaneAnswer(normal=plane.normal.tolist(), offset=plane.offset) if plane else None,
+        box=box_answer(box, camera) if box and camera else None,
+    )
+
+
+def _categories(index: IndexVersion) -> list[CategoryAnswer]:
+    category, objects = index.table["category"].to_pylist(), index.table["object_id"].to_pylist()
+    frames = Counter(category)
+    of_objects = Counter(name for name, _ in set(zip(category, objects, strict=True)))
+    return [CategoryAnswer(category=name, frames=frames[name], objects=of_objects[name]) for name in sorted(frames)]
+
+
+@dataclass(frozen=True, eq=False)
+class _Places:
+    """Every frame of a version on the map: whole numbers (n, 2) from 0 to GRID, and its position in its video (n,)."""
+
+    grid: NDArray[np.int64]
+    position: NDArray[np.float64]
+
+
+# Weak, so that a version that was exchanged for a newer one is not kept by its map.
+_known: WeakKeyDictionary[IndexVersion, _Places] = WeakKeyDictionary()
+
+
+def _places(index: IndexVersion) -> _Places:
+    if index not in _known:
+        layout = index.layout if index.layout is not None else principal_plane(index.vectors)
+        low, high = layout.min(axis=0), layout.max(axis=0)
+        scale = max(float((high - low).max()), 1e-9)
+        grid = np.round((layout - (low + high) / 2) / scale * GRID + GRID / 2).astype(np.int64)
+        _known[index] = _Places(grid, np.round(positions_in_sequence(index.table["id"].to_pylist()), 3))
+    return _known[index]
+
+
+def _map(index: IndexVersion, limit: int) -> MapAnswer:
+    step, places = math.ceil(len(index) / limit), _places(index)
+    x, y = places.grid[::step].T.tolist()
+    numbers = {name: number for number, name in enumerate(index.categories)}
+    return MapAnswer(
+        index=index.version,
+        method="pca" if index.layout is None else "t-sne",
+        frames=len(index),
+        categories=list(index.categories),
+        frame=index.table["id"].to_pylist()[::step],
+        category=[numbers[name] for name in index.table["category"].to_pylist()[::step]],
+        x=x,
+        y=y,
+        position=places.position[::step].tolist(),
+    )

@@ -1,0 +1,48 @@
+"""An index's vectors laid out in the plane by t-SNE: what the service's map shows."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
+
+from index.layout import Layout, principal_plane
+from index.search import FrameIndex
+
+logger = logging.getLogger(__name__)
+
+_PERPLEXITY = 30.0
+_FEWEST = 12  # of fewer, their principal plane shows all there is
+_STEPS = 500  # half of the usual number: the picture is the same
+_DIMENSIONS = 50  # what t-SNE's neighbour search is given; more would take it longer, for the same picture
+
+
+def layout(index: FrameIndex, most: int, seed: int = 0) -> Layout:
+    """(n, 2) float32: every vector's place, frames that are alike close together. The same for the same index.
+
+    At most ``most`` frames, evenly over the rows, are placed by t-SNE; each of the others is put where its nearest
+    one of those is.
+    """
+    start = time.monotonic()
+    rows = np.unique(np.linspace(0, len(index) - 1, min(most, len(index))).round().astype(np.int64))
+    placed = _placed(index.vectors[rows], seed)
+    logger.info("map: t-SNE of %d frames took %.1f s", len(rows), time.monotonic() - start)
+    if len(rows) == len(index):
+        return placed
+    embedded = FrameIndex(index.vectors[rows], index.table.take(rows))
+    return np.asarray(placed[embedded.search(index.vectors, 1)[1][:, 0]], np.float32)
+
+
+def _placed(vectors: NDArray[np.float32], seed: int) -> Layout:
+    if len(vectors) < _FEWEST:
+        return principal_plane(vectors)
+    logger.info("map: laying out %d frames by t-SNE", len(vectors))
+    dimensions = min(_DIMENSIONS, *vectors.shape)
+    reduced = PCA(dimensions, random_state=seed).fit_transform(vectors)
+    perplexity = min(_PERPLEXITY, (len(vectors) - 1) / 3)
+    place = TSNE(2, perplexity=perplexity, init="pca", max_iter=_STEPS, random_state=seed, n_jobs=1)
+    return np.asarray(place.fit_transform(reduced), np.float32)
