@@ -18,7 +18,8 @@ from trainer.captures.capture_json import CaptureDocument, faults, parse_capture
 from trainer.captures.folder import CAPTURE_FILE, CaptureFolder, Scene, scene_of
 from trainer.captures.quality import sharpness
 from trainer.captures.shot import CaptureError, Image, RejectedError
-from trainer.check_sheet import Tile, contact_sheet, thumbnail
+from trainer.check_sheet import Tile, contact_sheet, marked, thumbnail
+from trainer.importers.recording import aim
 from trainer.importers.sparse import Features, compare, features
 from trainer.picture import write_picture
 
@@ -96,9 +97,21 @@ def check_capture(folder: Path) -> list[Finding]:
     found = sorted(set(found), key=lambda finding: (finding.frame is not None, finding.frame or 0))
     if looks:
         flagged = {finding.frame: finding.kind for finding in found if finding.frame is not None}
-        tiles = [Tile(look.number, look.thumbnail, flagged.get(look.number)) for look in looks]
-        write_picture(folder / SHEET, contact_sheet(tiles))
+        write_picture(folder / SHEET, contact_sheet(_tiles(looks, flagged)))
     return found
+
+
+def _tiles(looks: Sequence[_Look], flagged: dict[int, str]) -> list[Tile]:
+    poses = [look.pose for look in looks if look.pose is not None]
+    middle = np.append(aim(np.array(poses)), 1.0) if poses else None
+    tiles = []
+    for look in looks:
+        image = look.thumbnail
+        if look.camera is not None and look.pose is not None and middle is not None:
+            looked_at = (np.linalg.inv(look.pose) @ middle)[:3]
+            image = marked(image, look.camera, look.plane, [box for box, _ in look.boxes], looked_at)
+        tiles.append(Tile(look.number, image, flagged.get(look.number)))
+    return tiles
 
 
 def _fault(fault: InvalidValueError) -> Finding:
@@ -172,8 +185,7 @@ def _looked_at(document: CaptureDocument, number: int, time_s: float, image: Ima
                     continue  # told as a fault of the document
     camera, plane = (scene.camera, scene.plane) if scene else (None, None)
     rect = (0.0, 0.0, float(image.shape[1]), float(image.shape[0]))
-    small = thumbnail(image, camera, plane, [box for box, _ in boxes])
-    return _Look(number, time_s, camera, pose, plane, tuple(boxes), sharpness(image, rect), small)
+    return _Look(number, time_s, camera, pose, plane, tuple(boxes), sharpness(image, rect), thumbnail(image))
 
 
 def _camera_findings(number: int, camera: Camera | None) -> Iterator[Finding]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from index.schema import Array, Box, Camera, Plane, RayMissesPlaneError
+from index.schema import Array, Box, Camera, Plane
 from trainer.captures.shot import Image
 from trainer.picture import TRUTH, Colour, draw_box
 
@@ -17,6 +17,7 @@ _COLUMNS, _MOST = 6, 24
 _GRID: Colour = (90, 160, 255)
 _FAULT: Colour = (235, 60, 50)
 _CELLS = 6
+_GRID_SHARE = 0.2  # half of its side, of the distance
 _GAP = 4
 
 
@@ -29,39 +30,38 @@ class Tile:
     fault: str | None
 
 
-def thumbnail(image: Image, camera: Camera | None, plane: Plane | None, boxes: Sequence[Box]) -> Image:
-    """The picture ``_HEIGHT`` pixels high, with the ground's grid where the camera looks and the boxes."""
+def thumbnail(image: Image) -> Image:
+    """The picture, ``_HEIGHT`` pixels high."""
     width = max(1, round(image.shape[1] * _HEIGHT / image.shape[0]))
-    small = np.asarray(cv2.resize(image, (width, _HEIGHT), interpolation=cv2.INTER_AREA), np.uint8)
-    if camera is None:
-        return small
-    view = camera.resize(width, _HEIGHT)
+    return np.asarray(cv2.resize(image, (width, _HEIGHT), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def marked(small: Image, camera: Camera, plane: Plane | None, boxes: Sequence[Box], looked_at: Array) -> Image:
+    """A thumbnail of ``camera``'s picture with its boxes, and the ground as a grid below them.
+
+    Without boxes the grid is below what all the capture's cameras look at, ``looked_at`` (3,) in this one's frame.
+    """
+    view = camera.resize(small.shape[1], small.shape[0])
+    drawn = np.ascontiguousarray(small.copy())
     if plane is not None:
-        small = _with_grid(small, view, plane, boxes)
+        middle, half = looked_at, _GRID_SHARE * float(np.linalg.norm(looked_at))
+        if boxes:
+            middle, half = boxes[0].center, 1.2 * float(np.hypot(boxes[0].size[0], boxes[0].size[2]))
+        _draw_grid(drawn, view, plane, middle - plane.height(middle) * plane.normal, half)
     for box in boxes:
         if box.in_front():
-            small = draw_box(small, box, view, TRUTH, 1)
-    return small
+            drawn = draw_box(drawn, box, view, TRUTH, 1)
+    return drawn
 
 
-def _with_grid(image: Image, camera: Camera, plane: Plane, boxes: Sequence[Box]) -> Image:
-    """Lines on the ground, below the first box or where the picture's middle meets it."""
-    drawn = np.ascontiguousarray(image.copy())
-    try:
-        middle = plane.intersect(camera.rays((camera.width / 2, camera.height / 2)))
-    except RayMissesPlaneError:
-        return drawn
-    half = 0.3 * float(np.linalg.norm(middle))
-    if boxes:
-        middle = boxes[0].center - plane.height(boxes[0].center) * plane.normal
-        half = 1.2 * float(np.hypot(boxes[0].size[0], boxes[0].size[2]))
+def _draw_grid(image: Image, camera: Camera, plane: Plane, middle: Array, half: float) -> None:
+    """Lines on the ground around ``middle``, ``half`` metres to each side."""
     x = np.cross(plane.normal, (0.0, 0.0, 1.0))
     x = x / np.linalg.norm(x) if np.linalg.norm(x) > 1e-6 else np.array([1.0, 0, 0])
     z = np.cross(x, plane.normal)
     for step in np.linspace(-half, half, _CELLS + 1):
         for along, across in ((x, z), (z, x)):
-            _line(drawn, camera, middle + step * across - half * along, middle + step * across + half * along)
-    return drawn
+            _line(image, camera, middle + step * across - half * along, middle + step * across + half * along)
 
 
 def _line(image: Image, camera: Camera, start: Array, end: Array) -> None:

@@ -108,7 +108,7 @@ def _up(recording: Recording) -> tuple[Array | None, bool]:
 
 def _settled(recording: Recording, measured: bool, config: ImportConfig) -> Recording:
     """With points, ground and scale; in a world of its own where the source's has no up."""
-    if not len(recording.points) and recording.ground is None:
+    if not len(recording.points) and not recording.objects:
         recording = _with_points(recording)
     recording = _with_ground(recording, measured, config)
     up = _final_up(recording)

@@ -16,7 +16,7 @@ _AROUND = 0.8  # ground further away than this is another floor
 _UNDER = 0.2  # nothing is seen below the ground within this of the object
 
 _LEAST_POINTS = 40
-_LEAST_SHARE = 0.12  # of the points around the object: fewer do not make a plane
+_LEAST_SHARE, _LEAST_INSIDE = 0.12, 25  # of the points around the object: fewer do not make a plane
 _CONE = np.radians(20)  # a guessed up is this good
 _STRAYS_PERCENT = 1.0
 _TRIALS = 2000
@@ -61,9 +61,9 @@ def find_ground(recording: Recording, up: Array, measured: bool) -> Ground | Non
         tilted = _tilted(scene, up)
         if tilted is not None:
             return tilted
-    how = "its normal is gravity's" if measured else "its normal is a guess from how the cameras were held"
+    how = "its normal is the world's up" if measured else "its normal is a guess from how the cameras were held"
     height, support = _level(scene, up)
-    if support < _LEAST_SHARE * len(scene.around):
+    if support < max(_LEAST_INSIDE, _LEAST_SHARE * len(scene.around)):
         return _below(scene, up)
     return Ground(up, up * height, f"{support} of {len(scene.around)} sparse points; {how}")
 
@@ -102,7 +102,8 @@ def _level(scene: _Scene, up: Array) -> tuple[float, int]:
     around = scene.around
     heights, across = around @ up, _across(around, scene.aim, up)
     tolerance = _TOLERANCE * scene.distance
-    candidates = np.arange(heights.min(), heights.max() + tolerance, tolerance / 2)
+    highest = min(heights.max(), scene.aim @ up) + tolerance  # people look at things, not at what is below their ground
+    candidates = np.arange(min(heights.min(), highest), highest, tolerance / 2)
     best = max(candidates, key=lambda height: scene.score(heights - height, across))
     inside = np.abs(heights - best) < tolerance
     return float(np.median(heights[inside])) if inside.any() else float(best), int(inside.sum())
@@ -126,18 +127,20 @@ def _tilted(scene: _Scene, up: Array) -> Ground | None:
     lengths = np.linalg.norm(normals, axis=1)
     upright = np.abs(normals @ up) >= np.cos(_CONE) * np.maximum(lengths, 1e-12)
     planes = [(n / np.linalg.norm(n), p[0]) for n, p in zip(normals[upright], triples[upright], strict=True)]
+    planes = [(normal if normal @ up > 0 else -normal, point) for normal, point in planes]
+    planes = [(normal, point) for normal, point in planes if (point - scene.aim) @ normal < _TOLERANCE * scene.distance]
     if not planes:
         return None
-    planes = [(normal if normal @ up > 0 else -normal, point) for normal, point in planes]
     normal, point = max(planes, key=lambda plane: _tilted_score(scene, around, *plane))
     for _ in range(3):
         inside = around[np.abs((around - point) @ normal) < _TOLERANCE * scene.distance]
-        if len(inside) < max(3, _LEAST_SHARE * len(around)):
+        if len(inside) < max(_LEAST_INSIDE, _LEAST_SHARE * len(around)):
             return None
         point = inside.mean(axis=0)
         fitted = np.linalg.svd(inside - point, full_matrices=False)[2][2]
         normal = fitted if fitted @ up > 0 else -fitted
-    if normal @ up < np.cos(_CONE) or _tilted_score(scene, around, normal, point) <= 0:
+    above_aim = (point - scene.aim) @ normal > _TOLERANCE * scene.distance
+    if above_aim or normal @ up < np.cos(_CONE) or _tilted_score(scene, around, normal, point) <= 0:
         return None
     return Ground(normal, point, f"RANSAC: {len(inside)} of {len(around)} sparse points")
 

@@ -64,6 +64,17 @@ class RecordedObject:
     size: Array
 
 
+def aim(world_from_cameras: Array) -> Array:
+    """(3,) what cameras (n, 4, 4) look at: the point nearest to all optical axes, by least squares."""
+    positions, forward = world_from_cameras[:, :3, 3], world_from_cameras[:, :3, 2]
+    across = np.eye(3) - forward[:, :, None] * forward[:, None, :]
+    # A trace of regularisation: axes that are all parallel meet nowhere, and then any point on them will do.
+    left = across.sum(axis=0) + 1e-9 * len(forward) * np.eye(3)
+    right = np.einsum("nij,nj->i", across, positions) + 1e-9 * (positions + forward).sum(axis=0)
+    point: Array = np.linalg.solve(left, right)
+    return point
+
+
 @dataclass(frozen=True, eq=False)
 class Recording:
     """Everything that a source tells.
@@ -95,14 +106,8 @@ class Recording:
         return np.array([frame.world_from_camera[:3, 3] for frame in self.frames])
 
     def aim(self) -> Array:
-        """(3,) the point that the cameras look at: the nearest to all optical axes, by least squares."""
-        forward = np.array([frame.world_from_camera[:3, 2] for frame in self.frames])
-        across = np.eye(3) - forward[:, :, None] * forward[:, None, :]
-        # A trace of regularisation: axes that are all parallel meet nowhere, and then any point on them will do.
-        left = across.sum(axis=0) + 1e-9 * len(forward) * np.eye(3)
-        right = np.einsum("nij,nj->i", across, self.positions) + 1e-9 * (self.positions + forward).sum(axis=0)
-        point: Array = np.linalg.solve(left, right)
-        return point
+        """(3,) what the cameras look at."""
+        return aim(np.array([frame.world_from_camera for frame in self.frames]))
 
     def distance(self) -> float:
         """The median distance of the cameras from what they look at."""
