@@ -111,7 +111,7 @@ def record3d(filmed: Filmed, out: Path) -> Path:
         archive.writestr("metadata", json.dumps(metadata))
         for k, picture in enumerate(filmed.pictures):
             data = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), (cv2.IMWRITE_JPEG_QUALITY, 95))[1]
-            archive.writestr(f"rgbd/{k}.jpg", data.tobytes())
+            archive.writestr(f"rgbd/{k}.jpg", data.tobytes(), zipfile.ZIP_STORED)
     return out
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from index.schema import Array, Camera, InvalidValueError
 from trainer.captures.shot import CaptureError
 from trainer.importers.files import read_json
-from trainer.importers.poses import finite, inverse, number, rigid, rotation
+from trainer.importers.poses import finite, inverse, mapping, number, rigid, rotation
 from trainer.importers.recording import Ground, RecordedFrame, RecordedObject, Recording
 from trainer.importers.transforms_json import picture_size, timed
 
@@ -77,15 +77,19 @@ def _image_number(name: str) -> int:
     return int(number("image number", name, 0))
 
 
-def _view(source: Path, name: str, camera: dict[str, Any], truths: list[dict[str, Any]]) -> _View:
+def _view(source: Path, name: str, camera: Any, truths: Any) -> _View:
     field = f"{source / 'scene_camera.json'}: {name}"
+    camera = mapping(field, camera)
     matrix = finite(f"{field}.cam_K", camera.get("cam_K"), 9).reshape(3, 3)
     world = None
     if "cam_R_w2c" in camera:
         world = _pose(camera, "w2c", field)
     poses: dict[tuple[int, int], Array] = {}
+    if not isinstance(truths, list):
+        raise InvalidValueError(f"{source / 'scene_gt.json'}: {name}", truths, "a list of objects")
     for k, truth in enumerate(truths):
         truth_field = f"{source / 'scene_gt.json'}: {name}[{k}]"
+        truth = mapping(truth_field, truth)
         identity = int(number(f"{truth_field}.obj_id", truth.get("obj_id"), 0))
         copies = sum(1 for known, _ in poses if known == identity)
         poses[identity, copies] = _pose(truth, "m2c", truth_field)
@@ -152,6 +156,7 @@ def _model_boxes(source: Path) -> dict[int, tuple[Array, Array]]:
     boxes = {}
     for name, info in read_json(files[0]).items():
         field = f"{files[0]}: {name}"
+        info = mapping(field, info)
         low = [number(f"{field}.min_{axis}", info.get(f"min_{axis}")) * _MM for axis in "xyz"]
         size = [number(f"{field}.size_{axis}", info.get(f"size_{axis}"), 1e-6) * _MM for axis in "xyz"]
         boxes[int(number(f"{files[0]}: object", name, 0))] = np.array(low), np.array(size)

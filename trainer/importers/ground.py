@@ -20,7 +20,10 @@ _LEAST_SHARE, _LEAST_INSIDE = 0.12, 25  # of the points around the object: fewer
 _CONE = np.radians(20)  # a guessed up is this good
 _STRAYS_PERCENT = 1.0
 _TRIALS = 2000
-_BELOW_WEIGHT = 3.0
+_BELOW_WEIGHT = 5.0
+_MOST_BELOW = 0.1  # of the plane's points: more of them under the object, and the plane is the top of something
+_SECTORS, _LEAST_SECTORS = 8, 4  # around the object, each with some of the plane's points
+_OFF_AIM = 0.1
 # Right (or down) directions of cameras that a person holds level lie in a plane: the least share of variance off it.
 _LEVEL = 0.2
 _LEAST_TURN = 0.02
@@ -63,7 +66,7 @@ def find_ground(recording: Recording, up: Array, measured: bool) -> Ground | Non
             return tilted
     how = "its normal is the world's up" if measured else "its normal is a guess from how the cameras were held"
     height, support = _level(scene, up)
-    if support < max(_LEAST_INSIDE, _LEAST_SHARE * len(scene.around)):
+    if not scene.convinces(up, up * height):
         return _below(scene, up)
     return Ground(up, up * height, f"{support} of {len(scene.around)} sparse points; {how}")
 
@@ -84,10 +87,26 @@ class _Scene:
 
         ``heights`` of the points around above the plane, ``across`` from the vertical through the aim, both (n,).
         """
+        inside, below = self._counts(heights, across)
+        return inside - _BELOW_WEIGHT * below
+
+    def _counts(self, heights: Array, across: Array) -> tuple[int, int]:
         tolerance = _TOLERANCE * self.distance
-        inside = np.abs(heights) < tolerance
-        below = (heights < -2 * tolerance) & (across < _UNDER * self.distance)
-        return float(inside.sum() - _BELOW_WEIGHT * below.sum())
+        under = (heights < -2 * tolerance) & (across < _UNDER * self.distance)
+        return int((np.abs(heights) < tolerance).sum()), int(under.sum())
+
+    def convinces(self, normal: Array, point: Array) -> bool:
+        """Whether a plane is the ground, not the top of something: enough points, all around, and few below."""
+        around = self.around
+        heights, across = (around - point) @ normal, _across(around, self.aim, normal)
+        inside, below = self._counts(heights, across)
+        if inside < max(_LEAST_INSIDE, _LEAST_SHARE * len(around)) or below > _MOST_BELOW * inside:
+            return False
+        ring = (np.abs(heights) < _TOLERANCE * self.distance) & (across > _OFF_AIM * self.distance)
+        one, other = np.linalg.svd(normal[None])[2][1:]
+        angles = np.arctan2((around[ring] - self.aim) @ one, (around[ring] - self.aim) @ other)
+        occupied = np.histogram(angles, _SECTORS, (-np.pi, np.pi))[0] >= 2
+        return bool(occupied.sum() >= _LEAST_SECTORS)
 
 
 def _across(points: Array, aim: Array, up: Array) -> Array:
@@ -134,13 +153,13 @@ def _tilted(scene: _Scene, up: Array) -> Ground | None:
     normal, point = max(planes, key=lambda plane: _tilted_score(scene, around, *plane))
     for _ in range(3):
         inside = around[np.abs((around - point) @ normal) < _TOLERANCE * scene.distance]
-        if len(inside) < max(_LEAST_INSIDE, _LEAST_SHARE * len(around)):
+        if len(inside) < _LEAST_INSIDE:
             return None
         point = inside.mean(axis=0)
         fitted = np.linalg.svd(inside - point, full_matrices=False)[2][2]
         normal = fitted if fitted @ up > 0 else -fitted
     above_aim = (point - scene.aim) @ normal > _TOLERANCE * scene.distance
-    if above_aim or normal @ up < np.cos(_CONE) or _tilted_score(scene, around, normal, point) <= 0:
+    if above_aim or normal @ up < np.cos(_CONE) or not scene.convinces(normal, point):
         return None
     return Ground(normal, point, f"RANSAC: {len(inside)} of {len(around)} sparse points")
 

@@ -1,4 +1,4 @@
-"""Poses as files give them, checked: quaternions, matrices, and cameras with other axes."""
+"""Poses and numbers as files give them, checked: quaternions, matrices, and cameras with other axes."""
 
 from __future__ import annotations
 
@@ -40,6 +40,13 @@ def number(field: str, value: Any, low: float = -np.inf, high: float = np.inf) -
     if not np.isfinite(result) or not low <= result <= high:
         raise InvalidValueError(field, value, bounds)
     return result
+
+
+def mapping(field: str, value: Any) -> dict[str, Any]:
+    """``value``, which must be a JSON object."""
+    if not isinstance(value, dict):
+        raise InvalidValueError(field, value, "a JSON object")
+    return value
 
 
 def pose_from_quaternion(field: str, quaternion: ArrayLike, position: ArrayLike) -> Array:
