@@ -13,6 +13,7 @@ from scipy.spatial.transform import Rotation
 
 from index.schema import Box, Camera
 from trainer.demo.film import DemoConfig, Take, stage, walk
+from trainer.demo.orbit import look_at
 from trainer.demo.render import Renderer
 
 FRAMES = 10
@@ -42,21 +43,35 @@ class Filmed:
         return Box(turn @ self.rotation, turn @ (self.center - self.world_from_camera[k, :3, 3]), self.size)
 
 
-def film(category: str = "shoe", frames: int = FRAMES, seed: int = 2) -> Filmed:
-    """One of the demo's objects, in a world that began elsewhere."""
-    config = DemoConfig(seed=seed, frames=frames, width=360, height=480)
+def film(
+    category: str = "shoe", frames: int = FRAMES, seed: int = 2, height: int = 480, arc_deg: float | None = None
+) -> Filmed:
+    """One of the demo's objects, in a world that began elsewhere; with ``arc_deg``, on a steady path of that length."""
+    config = DemoConfig(seed=seed, frames=frames, width=height * 3 // 4, height=height)
     take = Take(category, 0, 0, "train", f"{category}/batch-1/0")
     scene = stage(config, take)
     camera, cameras_from_scene = walk(config, take, scene)
+    size = np.asarray(scene.subject.size)
+    if arc_deg is not None:
+        cameras_from_scene = _steady(size, frames, arc_deg)
     renderer = Renderer(scene)
     pictures = [renderer.render(camera, pose) for pose in cameras_from_scene]
     world_from_scene = np.eye(4)
     world_from_scene[:3, :3] = Rotation.from_euler("y", 0.7).as_matrix()
     world_from_scene[:3, 3] = 0.4, -1.1, 0.3
-    size = np.asarray(scene.subject.size)
     center = (world_from_scene @ [0, size[1] / 2, 0, 1])[:3]
     poses = world_from_scene @ np.linalg.inv(cameras_from_scene)
     return Filmed(pictures, camera, poses, world_from_scene[:3, :3], center, size, -1.1)
+
+
+def _steady(size: np.ndarray, frames: int, arc_deg: float) -> np.ndarray:
+    """camera_from_scene (frames, 4, 4) around the object."""
+    distance, up = 1.6 * float(np.linalg.norm(size)), np.radians(35)
+    eyes = [
+        distance * np.array([np.cos(up) * np.sin(angle), np.sin(up), np.cos(up) * np.cos(angle)])
+        for angle in np.radians(np.linspace(0, arc_deg, frames))
+    ]
+    return np.stack([look_at(eye, np.array([0, size[1] / 2, 0]), 0.0) for eye in eyes])
 
 
 def save(file: Path, picture: np.ndarray) -> None:

@@ -27,7 +27,7 @@ SHEET = "check.jpg"
 _EVERY = 1e9  # frames a second: all of them
 
 _BLUR_RATIO = 0.2  # of the median sharpness, as ingest has it
-_JUMP_RATIO = 8.0  # of the median change of velocity
+_JUMP_RATIO = 4.0  # of the median change of velocity
 _JUMP_LEAST = 0.03  # of the extent of all positions
 _JUMP_MOST = 0.2  # of it: cameras that are further apart need not see the same
 _AGREEMENT = 0.5
