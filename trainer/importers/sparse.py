@@ -77,10 +77,9 @@ def compare(a: Features, b: Features) -> Pair:
     if len(matches) < _LEAST_MATCHES:
         return Pair(len(matches), None, np.empty((0, 3)))
     in_a, in_b = a.pixels[matches[:, 0]], b.pixels[matches[:, 1]]
-    _, rigid = cv2.findFundamentalMat(in_a, in_b, cv2.USAC_MAGSAC, _RIGID_PX * a.pixel, 0.999, 5000)
-    if rigid is None or rigid.sum() < _LEAST_MATCHES:
-        return Pair(0 if rigid is None else int(rigid.sum()), None, np.empty((0, 3)))
-    kept = rigid[:, 0].astype(bool)
+    kept = _rigid(in_a, in_b, _RIGID_PX * a.pixel)
+    if kept.sum() < _LEAST_MATCHES:
+        return Pair(int(kept.sum()), None, np.empty((0, 3)))
     in_a, in_b = in_a[kept], in_b[kept]
     explained = _epipolar_distance(a, b, in_a, in_b) < _AGREES_PX * b.pixel
     return Pair(int(kept.sum()), float(explained.mean()), _triangulated(a, b, in_a[explained], in_b[explained]))
@@ -98,6 +97,15 @@ def _matches(a: Features, b: Features) -> NDArray[np.int64]:
         )
     both = [(i, j) for i, j in ways[0].items() if ways[1].get(j) == i]
     return np.array(both, np.int64).reshape(-1, 2)
+
+
+def _rigid(in_a: Array, in_b: Array, off: float) -> NDArray[np.bool_]:
+    """Which matches (n,) are those of one rigid scene, within ``off`` pixels of their epipolar lines."""
+    try:
+        _, mask = cv2.findFundamentalMat(in_a, in_b, cv2.USAC_MAGSAC, off, 0.999, 5000)
+    except cv2.error:  # OpenCV 5 stumbles over its own empty models
+        _, mask = cv2.findFundamentalMat(in_a, in_b, cv2.FM_RANSAC, off, 0.999, 5000)
+    return np.zeros(len(in_a), bool) if mask is None else np.asarray(mask[:, 0], bool)
 
 
 def _b_from_a(a: Features, b: Features) -> tuple[Array, Array]:
