@@ -13,7 +13,8 @@ from tests.real_captures import SHARED
 from trainer.captures.shot import CaptureError
 from trainer.demo.orbit import look_at
 from trainer.import_capture import import_capture
-from trainer.importers import ImportConfig
+from trainer.importers import ImportConfig, middlebury
+from trainer.importers.pictures import turned, upright_turns
 from trainer.importers.sfm import picture_pairs, read
 
 pytest.importorskip("pycolmap")
@@ -118,9 +119,10 @@ def test_a_dozen_real_photographs_on_their_side(tmp_path):
     for name in names:
         (tmp_path / "photos").mkdir(exist_ok=True)
         (tmp_path / "photos" / name).write_bytes((source / name).read_bytes())
-    calibrated = import_capture(source, tmp_path / "captures", ImportConfig(name="calibrated"))
+    calibrated = middlebury.read(source)
+    turns = upright_turns(calibrated)
     found = import_capture(tmp_path / "photos", tmp_path / "captures", ImportConfig(threads=1))
-    poses = {k: frame.world_from_camera for k, frame in enumerate(calibrated.recording.frames)}
+    poses = [turned(frame, turn).world_from_camera for frame, turn in zip(calibrated.frames, turns, strict=True)]
     truth = np.array([poses[int(name[7:11]) - 1] for name in names])
     rotations, positions = pose_errors(np.array([f.world_from_camera for f in found.recording.frames]), truth)
     assert np.median(rotations) < 1.5

@@ -9,18 +9,19 @@ from ARKit, ``tracking`` (only ``normal`` counts). A plane: ``plane`` with its a
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from index.schema import Array, Camera, InvalidValueError, direction
+from index.schema import Array, InvalidValueError, direction
 from trainer.captures.shot import CaptureError
 from trainer.captures.video import Sampler
-from trainer.importers.files import inside, read_text
+from trainer.importers.files import inside, picture_size, read_text
+from trainer.importers.intrinsics import pinhole_from_centre
 from trainer.importers.poses import OPENGL_FROM_OPENCV, finite, number, pose_from_matrix
 from trainer.importers.recording import Ground, RecordedFrame, Recording
-from trainer.importers.transforms_json import picture_size
 
 _FILE = "frames.jsonl"
 _UP = np.array([0.0, 1, 0])
@@ -83,20 +84,15 @@ def _frame(source: Path, entry: dict[str, Any], field: str) -> RecordedFrame:
     picture = inside(source, entry["image"], f"{field}: image")
     if not picture.is_file():
         raise CaptureError(picture, f"missing; {field} names it")
-    fx, fy, cx, cy = finite(f"{field}: intrinsics", entry.get("intrinsics"), 4)
-    try:
-        camera = Camera(fx, fy, cx + 0.5, cy + 0.5, *picture_size(picture))
-    except InvalidValueError as error:
-        raise InvalidValueError(f"{field}: intrinsics, {error.field}", error.value, error.bound) from None
+    values = finite(f"{field}: intrinsics", entry.get("intrinsics"), 4)
+    camera = pinhole_from_centre(f"{field}: intrinsics", values, picture_size(picture))
     pose = _matrix(f"{field}: transform", entry.get("transform")) @ OPENGL_FROM_OPENCV
     return RecordedFrame(picture, number(f"{field}: timestamp", entry.get("timestamp")), camera, pose)
 
 
 def _from_zero(frames: list[RecordedFrame]) -> tuple[RecordedFrame, ...]:
     start = frames[0].time_s
-    return tuple(
-        RecordedFrame(frame.file, frame.time_s - start, frame.camera, frame.world_from_camera) for frame in frames
-    )
+    return tuple(replace(frame, time_s=frame.time_s - start) for frame in frames)
 
 
 def _ground(value: Any, field: str) -> Ground:

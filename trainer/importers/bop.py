@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from index.schema import Array, Camera, InvalidValueError
+from index.schema import Array, InvalidValueError
 from trainer.captures.shot import CaptureError
-from trainer.importers.files import read_json
+from trainer.importers.files import picture_size, read_json
+from trainer.importers.intrinsics import four, pinhole_from_centre
 from trainer.importers.poses import finite, inverse, mapping, number, rigid, rotation
-from trainer.importers.recording import Ground, RecordedFrame, RecordedObject, Recording
-from trainer.importers.transforms_json import picture_size, timed
+from trainer.importers.recording import Ground, RecordedFrame, RecordedObject, Recording, timed
 
 _MM = 1e-3
 # Box axes (y up, z front) in the model's: x stays, y is the model's z, z its -y.
@@ -114,8 +114,7 @@ def _frame(source: Path, view: _View, pose: Array) -> RecordedFrame:
     names = [source / folder / f"{stem}{suffix}" for folder in ("rgb", "gray") for suffix in (".png", ".jpg", ".tif")]
     file = next((name for name in names if name.is_file()), names[0])
     size = picture_size(file) if file.is_file() else (1, 1)
-    k = view.matrix
-    return RecordedFrame(file, 0.0, Camera(k[0, 0], k[1, 1], k[0, 2] + 0.5, k[1, 2] + 0.5, *size), pose)
+    return RecordedFrame(file, 0.0, pinhole_from_centre(f"{view.field}.cam_K", four(view.matrix), size), pose)
 
 
 def _objects(

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from index.schema import Camera, InvalidValueError
+from index.schema import Camera
 from trainer.captures.shot import CaptureError
-from trainer.importers.files import inside
+from trainer.importers.files import inside, natural
+from trainer.importers.intrinsics import pinhole
 from trainer.importers.lens import Distortion, distortion_of, named_parameters
 from trainer.importers.poses import finite, inverse, rigid
-from trainer.importers.recording import RecordedFrame, Recording
-from trainer.importers.transforms_json import natural, timed
+from trainer.importers.recording import RecordedFrame, Recording, timed
 
 _MODELS = ("", "sparse/0", "sparse", "colmap/sparse/0")
 
@@ -99,9 +99,5 @@ def camera_of(camera: Any) -> tuple[Camera, Distortion]:
     model = camera.model_name
     extra = [float(camera.params[i]) for i in camera.extra_params_idxs()]
     distortion = distortion_of(model, named_parameters(model, extra), f"{field}: model")
-    size = (camera.width, camera.height)
-    try:
-        focal = (camera.focal_length_x, camera.focal_length_y)
-        return Camera(*focal, camera.principal_point_x, camera.principal_point_y, *size), distortion
-    except InvalidValueError as error:
-        raise InvalidValueError(f"{field}: {error.field}", error.value, error.bound) from None
+    values = (camera.focal_length_x, camera.focal_length_y, camera.principal_point_x, camera.principal_point_y)
+    return pinhole(field, values, (camera.width, camera.height)), distortion

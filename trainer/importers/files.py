@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any
+
+import cv2
 
 from index.schema import InvalidValueError
 from trainer.captures.shot import CaptureError
@@ -55,6 +58,19 @@ def read_json(file: Path) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise CaptureError(file, "not a JSON object")
     return document
+
+
+def natural(name: str) -> list[tuple[int, str]]:
+    """A key that sorts numbers in names by their value."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
+
+
+def picture_size(file: Path) -> tuple[int, int]:
+    """Width and height as stored. CaptureError when it is no picture."""
+    image = cv2.imread(str(file), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    if image is None:
+        raise CaptureError(file, "not a readable picture")
+    return image.shape[1], image.shape[0]
 
 
 @contextmanager

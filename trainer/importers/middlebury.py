@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from index.schema import Camera, InvalidValueError
+from index.schema import InvalidValueError
 from trainer.captures.shot import CaptureError
-from trainer.importers.files import inside, read_text
+from trainer.importers.files import inside, picture_size, read_text
+from trainer.importers.intrinsics import four, pinhole_from_centre
 from trainer.importers.poses import finite, inverse, rigid, rotation
-from trainer.importers.recording import RecordedFrame, Recording
-from trainer.importers.transforms_json import picture_size, timed
+from trainer.importers.recording import RecordedFrame, Recording, timed
 
 
 def recognises(source: Path) -> bool:
@@ -45,6 +45,6 @@ def _frame(source: Path, cells: list[str], field: str) -> RecordedFrame | None:
     k, world_to_camera = values[:9].reshape(3, 3), values[9:18].reshape(3, 3)
     if not picture.is_file():
         return None
-    camera = Camera(k[0, 0], k[1, 1], k[0, 2] + 0.5, k[1, 2] + 0.5, *picture_size(picture))
+    camera = pinhole_from_centre(f"{field}: K", four(k), picture_size(picture))
     pose = inverse(rigid(rotation(f"{field}: R", world_to_camera), values[18:]))
     return RecordedFrame(picture, 0.0, camera, pose)

@@ -16,6 +16,7 @@ from index.schema import Array, Camera, InvalidValueError
 from trainer.captures.shot import CaptureError
 from trainer.captures.video import Sampler
 from trainer.importers.files import read_json
+from trainer.importers.intrinsics import four, pinhole_from_centre
 from trainer.importers.poses import OPENGL_FROM_OPENCV, finite, number, pose_from_quaternion
 from trainer.importers.recording import RecordedFrame, Recording
 
@@ -73,8 +74,8 @@ def _cameras(file: Path, document: dict[str, Any], count: int) -> list[Camera]:
         if len(values) != count:
             raise InvalidValueError(f"{file}: perFrameIntrinsicCoeffs", len(values), f"as many as poses, {count}")
     else:
-        k = finite(f"{file}: K", document.get("K"), 9).reshape(3, 3).T
-        values = np.tile([k[0, 0], k[1, 1], k[0, 2], k[1, 2]], (count, 1))
+        matrix = finite(f"{file}: K", document.get("K"), 9).reshape(3, 3).T
+        values = np.tile(four(matrix), (count, 1))
     if count == 0:
         raise CaptureError(file, "no poses in it")
-    return [Camera(fx, fy, cx + 0.5, cy + 0.5, width, height) for fx, fy, cx, cy in values]
+    return [pinhole_from_centre(f"{file}: intrinsics[{k}]", row, (width, height)) for k, row in enumerate(values)]

@@ -6,6 +6,7 @@ conventions (``index.schema``): OpenCV axes, pixels from the corner.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -13,6 +14,8 @@ import numpy as np
 
 from index.schema import Array, Camera, InvalidValueError
 from trainer.importers.lens import NO_DISTORTION, Distortion
+
+_RATE = 5.0  # pictures a second
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,6 +115,11 @@ class Recording:
     def distance(self) -> float:
         """The median distance of the cameras from what they look at."""
         return float(np.median(np.linalg.norm(self.positions - self.aim(), axis=1)))
+
+
+def timed(frames: Sequence[RecordedFrame]) -> tuple[RecordedFrame, ...]:
+    """Frames that have no times, as a walk at ingest's own pace."""
+    return tuple(replace(frame, time_s=k / _RATE) for k, frame in enumerate(frames))
 
 
 def similar(recording: Recording, scale: float, rotation: Array, translation: Array) -> Recording:

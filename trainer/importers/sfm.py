@@ -18,10 +18,9 @@ from index.picture import encode_jpeg
 from trainer.captures.shot import CaptureError, decode_image
 from trainer.captures.video import Sampler, video_frames
 from trainer.importers.colmap import load_pycolmap, recording_of
-from trainer.importers.files import PICTURES, VIDEOS
+from trainer.importers.files import PICTURES, VIDEOS, natural
 from trainer.importers.recording import Recording
 from trainer.importers.settings import ImportConfig
-from trainer.importers.transforms_json import natural
 
 _SIDE = 1600  # features are looked for no finer
 _MOST = 400  # more pictures take hours on two cores

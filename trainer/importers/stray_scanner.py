@@ -13,10 +13,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from index.schema import Array, Camera, InvalidValueError
+from index.schema import Array, InvalidValueError
 from trainer.captures.shot import CaptureError
 from trainer.captures.video import Sampler, VideoFacts, video_facts
 from trainer.importers.files import read_text
+from trainer.importers.intrinsics import four, pinhole_from_centre
 from trainer.importers.poses import finite, number, pose_from_quaternion
 from trainer.importers.recording import RecordedFrame, Recording
 
@@ -95,10 +96,10 @@ def _rows(file: Path) -> Iterator[dict[str, float]]:
 def _frame(source: Path, row: dict[str, float], matrix: Array, facts: VideoFacts, start_s: float) -> RecordedFrame:
     field = f"{source / 'odometry.csv'}: frame {int(row['frame'])}"
     pose = pose_from_quaternion(field, [row[c] for c in ("qx", "qy", "qz", "qw")], [row[c] for c in "xyz"])
-    fx, fy, cx, cy = matrix[0, 0], matrix[1, 1], matrix[0, 2], matrix[1, 2]
-    if all(name in row for name in _INTRINSICS):
-        fx, fy, cx, cy = (row[name] for name in _INTRINSICS)
-    camera = Camera(fx, fy, cx + 0.5, cy + 0.5, facts.width, facts.height)
+    own = all(name in row for name in _INTRINSICS)
+    told_by = field if own else str(source / "camera_matrix.csv")
+    values = [row[name] for name in _INTRINSICS] if own else four(matrix)
+    camera = pinhole_from_centre(told_by, values, (facts.width, facts.height))
     return RecordedFrame(source / "rgb.mp4", row["timestamp"] - start_s, camera, pose, int(row["frame"]))
 
 

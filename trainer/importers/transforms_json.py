@@ -6,23 +6,21 @@ distortion) are of the whole file or of a frame. By convention the world's z poi
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from index.schema import Camera, InvalidValueError
 from trainer.captures.shot import CaptureError
-from trainer.importers.files import inside, read_json
+from trainer.importers.files import inside, natural, picture_size, read_json
+from trainer.importers.intrinsics import pinhole
 from trainer.importers.lens import Distortion, distortion_of
 from trainer.importers.poses import OPENGL_FROM_OPENCV, number, pose_from_matrix
-from trainer.importers.recording import RecordedFrame, Recording
+from trainer.importers.recording import RecordedFrame, Recording, timed
 
 _FILE = "transforms.json"
 _COEFFICIENTS = ("k1", "k2", "k3", "k4", "p1", "p2")
-_RATE = 5.0  # pictures have no times: they are taken for a walk at ingest's own pace
 _MOST_PIXELS = 1 << 16
 _NOTE = (
     "transforms.json does not say its unit or which way is up: z is taken for up (else: --up), the unit is not known "
@@ -58,19 +56,6 @@ def read(source: Path) -> Recording:
     return Recording(_FILE, timed(frames), np.array([0.0, 0, 1]), metric=False, notes=(*notes, _NOTE))
 
 
-def natural(name: str) -> list[tuple[int, str]]:
-    """A key that sorts numbers in names by their value."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
-
-
-def timed(frames: list[RecordedFrame]) -> tuple[RecordedFrame, ...]:
-    """The frames, a fifth of a second apart."""
-    return tuple(
-        RecordedFrame(frame.file, k / _RATE, frame.camera, frame.world_from_camera, None, frame.distortion)
-        for k, frame in enumerate(frames)
-    )
-
-
 def _picture(source: Path, name: str, field: str) -> Path | None:
     path = inside(source, name, field)
     found = [path, *(path.with_name(path.name + suffix) for suffix in (".png", ".jpg"))]  # Blender's names have none
@@ -94,7 +79,7 @@ def _camera(picture: Path, values: dict[str, Any], field: str) -> Camera:
     fx = number(f"{field}.fl_x", fx, 1, 1e6)
     fy = number(f"{field}.fl_y", values.get("fl_y", fx), 1, 1e6)
     cx, cy = (number(f"{field}.{n}", values.get(n, size / 2)) for n, size in (("cx", width), ("cy", height)))
-    return Camera(fx, fy, cx, cy, width, height)
+    return pinhole(field, (fx, fy, cx, cy), (width, height))
 
 
 def _distortion(values: dict[str, Any], field: str) -> Distortion:
@@ -109,11 +94,3 @@ def _distortion(values: dict[str, Any], field: str) -> Distortion:
     if named is not None and named not in ("OPENCV", "PERSPECTIVE"):
         model = named
     return distortion_of(model, given, f"{field}.camera_model")
-
-
-def picture_size(file: Path) -> tuple[int, int]:
-    """Width and height as stored. CaptureError when it is no picture."""
-    image = cv2.imread(str(file), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    if image is None:
-        raise CaptureError(file, "not a readable picture")
-    return image.shape[1], image.shape[0]
