@@ -18,6 +18,7 @@ import pytest
 from index.schema import Camera, InvalidValueError, NearposeError
 from tests import recordings
 from tests.recordings import Filmed
+from trainer.captures.folder import capture_folders
 from trainer.captures.shot import CaptureError
 from trainer.import_capture import import_capture
 from trainer.importers import ImportConfig
@@ -387,6 +388,23 @@ def test_a_truncated_binary_colmap_model(filmed, tmp_path):
 )
 def test_lengths_that_say_nothing(filmed, tmp_path, options, message):
     refused(recordings.transforms(filmed, tmp_path / "nerf"), tmp_path, message, **options)
+
+
+def test_a_height_beside_a_known_ground(filmed, tmp_path):
+    source = recordings.ar_frames(filmed, tmp_path / "session")
+    refused(source, tmp_path, r"camera_height: got 1\.2, must be left out: the ground is known by", camera_height=1.2)
+
+
+def test_an_import_that_was_killed_between_its_renames_loses_nothing(filmed, tmp_path):
+    source = recordings.transforms(filmed, tmp_path / "nerf")
+    folder = import_capture(source, tmp_path / "captures").folder
+    (folder / "mine.txt").write_text("here")
+    folder.rename(folder.with_name(".nerf.old"))
+    shutil.copytree(folder.with_name(".nerf.old"), folder.with_name(".nerf.part"))
+    assert capture_folders(tmp_path / "captures") == []  # neither is read
+    with pytest.raises(CaptureError, match="there is a capture of this name"):
+        import_capture(source, tmp_path / "captures")
+    assert (folder / "mine.txt").read_text() == "here"
 
 
 @pytest.mark.parametrize(

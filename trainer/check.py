@@ -15,7 +15,7 @@ import numpy as np
 
 from index.schema import Array, Box, Camera, InvalidValueError, NearposeError, Plane, Rect
 from trainer.captures.capture_json import CaptureDocument, faults, parse_capture
-from trainer.captures.folder import CAPTURE_FILE, CaptureFolder, Scene, scene_of
+from trainer.captures.folder import CAPTURE_FILE, CaptureFolder, Scene, capture_folders, scene_of
 from trainer.captures.quality import sharpness
 from trainer.captures.shot import CaptureError, Image, RejectedError
 from trainer.check_sheet import Tile, contact_sheet, marked, thumbnail
@@ -71,12 +71,10 @@ def check_captures(captures: Path) -> dict[Path, list[Finding]]:
 
     Raises CaptureError when there is none.
     """
-    files = (
-        [captures / CAPTURE_FILE] if (captures / CAPTURE_FILE).is_file() else sorted(captures.glob(f"*/{CAPTURE_FILE}"))
-    )
-    if not files:
+    folders = capture_folders(captures)
+    if not folders:
         raise CaptureError(captures, f"no {CAPTURE_FILE} in it, or in a folder of it")
-    return {file.parent: check_capture(file.parent) for file in files}
+    return {folder: check_capture(folder) for folder in folders}
 
 
 def check_capture(folder: Path) -> list[Finding]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from index.schema import Array
+from index.schema import Array, InvalidValueError
 from trainer.captures.shot import CaptureError, decode_image
 from trainer.importers import ImportConfig, Recording, read_recording
 from trainer.importers.files import opened
@@ -21,8 +20,6 @@ from trainer.importers.recording import similar
 from trainer.importers.scale import ground_by_camera_height, with_scale
 from trainer.importers.sparse import Features, features, pairs
 from trainer.importers.write import unfinished, write_capture
-
-logger = logging.getLogger(__name__)
 
 # Points are looked for in this many pictures, each with the two that follow.
 _LOOKED_AT = 40
@@ -46,17 +43,13 @@ class Imported:
         ground = recording.ground
         lines.append(f"  ground: {ground.found_by}" if ground else "  ground: NOT FOUND, add plane to capture.json")
         if not recording.objects and self.place:
-            lines += ["", *self._to_add()]
+            lines += ["", *self._to_add(self.place)]
         return "\n".join(lines)
 
-    def _to_add(self) -> list[str]:
-        assert self.place is not None
-        how = (
-            "points off the ground that the cameras look at"
-            if self.place.seen
-            else "where the cameras look; size guessed"
-        )
-        text = annotation(self.place, self.folder.name).replace("\n", "\n  ")
+    def _to_add(self, place: Place) -> list[str]:
+        seen, guessed = "points off the ground that the cameras look at", "where the cameras look; size guessed"
+        how = seen if place.seen else guessed
+        text = annotation(place, self.folder.name).replace("\n", "\n  ")
         return [
             f'Now the box: in {self.folder / "capture.json"}, replace "objects": [] by',
             f"  {text}",
@@ -84,7 +77,8 @@ def import_capture(source: Path, captures: Path, config: ImportConfig | None = N
 
 
 def _name(source: Path) -> str:
-    name = re.sub(r"[^A-Za-z0-9.-]+", "-", source.resolve().stem).strip("-.")
+    path = source.resolve()
+    name = re.sub(r"[^A-Za-z0-9.-]+", "-", path.name if path.is_dir() else path.stem).strip("-.")
     return name or "capture"
 
 
@@ -136,9 +130,12 @@ def _with_points(recording: Recording) -> Recording:
 
 
 def _with_ground(recording: Recording, measured: bool, config: ImportConfig) -> Recording:
+    given = config.camera_height
+    if recording.ground is not None and recording.metric and given is not None:
+        known = f"left out: the ground is known by {recording.ground.found_by}"
+        raise InvalidValueError("import.camera_height", given, known)
     if recording.ground is not None or recording.up is None:
         return recording
-    given = config.camera_height
     if recording.metric and given is not None:
         return ground_by_camera_height(recording, recording.up, given)
     return replace(recording, ground=find_ground(recording, recording.up, measured))

@@ -208,5 +208,11 @@ def _same_shape(camera: Camera, width: int, height: int) -> bool:
 
 def folder_sources(path: Path, fps: float) -> list[CaptureFolder]:
     """The capture folders in ``path``, or ``path`` itself when it is one."""
-    files = [path / CAPTURE_FILE] if (path / CAPTURE_FILE).is_file() else sorted(path.glob(f"*/{CAPTURE_FILE}"))
-    return [CaptureFolder(file.parent, fps) for file in files]
+    return [CaptureFolder(folder, fps) for folder in capture_folders(path)]
+
+
+def capture_folders(path: Path) -> list[Path]:
+    """``path`` itself when it is a capture, or those in it; not what an import has not finished (``.<name>.part``)."""
+    if (path / CAPTURE_FILE).is_file():
+        return [path]
+    return sorted(file.parent for file in path.glob(f"*/{CAPTURE_FILE}") if not file.parent.name.startswith("."))

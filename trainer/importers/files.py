@@ -93,9 +93,13 @@ def opened(source: Path) -> Iterator[Path]:
 
 
 def _single(folder: Path) -> Path:
-    """The folder in an archive that holds nothing else."""
+    """The folder in an archive that holds nothing else, or its only video."""
     inner = [path for path in folder.iterdir() if path.name != "__MACOSX"]
-    return _single(inner[0]) if len(inner) == 1 and inner[0].is_dir() else folder
+    if len(inner) != 1:
+        return folder
+    if inner[0].is_dir():
+        return _single(inner[0])
+    return inner[0] if inner[0].suffix.lower() in VIDEOS else folder
 
 
 def _extract(source: Path, folder: Path) -> None:

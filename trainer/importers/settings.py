@@ -23,7 +23,7 @@ class ImportConfig:
         fps: pictures a second to keep of a video; ingest keeps five.
         up: the world's axis that points up (``y``, ``-z``), for sources that do not say it or say it wrongly.
         metric: the world's unit is the metre, for sources that do not say it.
-        focal: focal length in pixels of the longer side's full size, for photos and videos without poses.
+        focal: focal length in pixels of the pictures as they are, for photos and videos without poses.
         camera_height: the cameras' median height above the ground in metres: tells scale, or where the ground is.
         camera_distance: two frames' numbers and the metres between their cameras.
         scale_points: frame, x0, y0, x1, y1, metres: two points of the ground in an upright picture, and how far apart.

@@ -55,11 +55,12 @@ def read(source: Path, config: ImportConfig, work: Path) -> Recording:
     video = source.is_file()
     pictures = work / "pictures"
     pictures.mkdir()
-    names = list(_video_pictures(source, pictures, config.fps) if video else _photo_pictures(_photos(source), pictures))
+    written = _video_pictures(source, pictures, config.fps) if video else _photo_pictures(_photos(source), pictures)
+    names = list(itertools.islice(written, _MOST + 1))
     if len(names) < _LEAST:
         raise CaptureError(source, f"{len(names)} pictures: structure from motion needs {_LEAST} or more")
     if len(names) > _MOST:
-        raise CaptureError(source, f"{len(names)} pictures, more than {_MOST}: film shorter, or give a smaller --fps")
+        raise CaptureError(source, f"more than {_MOST} pictures: film shorter, or give a smaller --fps")
     focal = config.focal or (None if video else _exif_focal(_photos(source)[0]))
     model = _solve(pycolmap, source, work, names, _first_camera(pictures / names[0], focal), config.threads)
     recording = _checked(source, recording_of(model, pictures, "structure from motion"), len(names))

@@ -24,15 +24,17 @@ def unfinished(folder: Path, force: bool) -> Iterator[Path]:
 
     Raises CaptureError when there is a ``folder`` and ``force`` is not given; it stays until the new one is whole.
     """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    old = folder.with_name(f".{folder.name}.old")
+    if old.exists() and not folder.exists():
+        old.rename(folder)  # an earlier run died between its two renames
     if folder.exists() and not force:
         raise CaptureError(folder, "there is a capture of this name: give --force to replace it, or --name")
-    folder.parent.mkdir(parents=True, exist_ok=True)
     part = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir()
     try:
         yield part
-        old = folder.with_name(f".{folder.name}.old")
         shutil.rmtree(old, ignore_errors=True)
         if folder.exists():
             folder.rename(old)
