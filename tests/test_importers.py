@@ -14,6 +14,7 @@ import pytest
 
 from tests import recordings
 from tests.recordings import Z_UP, Filmed
+from trainer.__main__ import main
 from trainer.captures.shot import CaptureError
 from trainer.check import check_capture
 from trainer.frames import Frames
@@ -288,3 +289,29 @@ def test_a_capture_is_replaced_only_when_asked_and_then_wholly(filmed, tmp_path)
     import_capture(source, tmp_path / "captures", ImportConfig(force=True))
     assert not (first.folder / "mine.txt").exists()
     assert [path.name for path in (tmp_path / "captures").iterdir()] == ["walk"]
+
+
+def test_the_command_imports_checks_and_tells_what_to_add(filmed, tmp_path, capsys):
+    source = recordings.record3d(filmed, tmp_path / "walk.r3d")
+    assert main(["import", str(source), str(tmp_path / "captures"), "--name", "shoe"]) == 0
+    printed = capsys.readouterr().out
+    assert f'in {tmp_path / "captures" / "shoe" / "capture.json"}, replace "objects": [] by' in printed
+    assert "capture: no object: add it, with its box, to objects" in printed
+    assert (tmp_path / "captures" / "shoe" / "check.jpg").is_file()
+    assert main(["check", str(tmp_path / "captures")]) == 0
+    assert "capture: no object" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--camera-distance", "1", "two", "3"], "import.camera_distance: got ['1', 'two', '3'], must be numbers"),
+        (["--scale-points", "1", "2", "3", "4", "5", "6"], "import.scale_points: got"),
+        (["--up", "w"], "import.up: got 'w', must be one of x, y, z"),
+    ],
+)
+def test_a_command_that_cannot_be_says_why(filmed, tmp_path, capsys, options, message):
+    source = recordings.record3d(filmed, tmp_path / "walk.r3d")
+    assert main(["import", str(source), str(tmp_path / "captures"), *options]) == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "captures" / "walk").exists()
