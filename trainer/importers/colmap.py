@@ -40,7 +40,8 @@ def load_pycolmap(source: Path) -> ModuleType:
     pycolmap.logging.minloglevel = pycolmap.logging.Level.ERROR.value
     pycolmap.logging.logtostderr = False
     pycolmap.logging.alsologtostderr = False
-    return pycolmap
+    library: ModuleType = pycolmap
+    return library
 
 
 def read(source: Path) -> Recording:

@@ -20,7 +20,9 @@ _SIDE = 960  # pictures are looked at no larger than this
 _FEATURES = 2500
 _RATIO = 0.8  # Lowe's: a match must be this much better than the second best
 _RIGID_PX = 1.5
-_AGREES_PX = 4.0  # of a picture of _SIDE: phones' poses are off by one or two
+# How far a match may be off the line that the poses allow: a share of the longer side (phones' poses are off by one or
+# two thousandths), and no less than keypoints are uncertain by.
+_AGREES_SHARE, _AGREES_PX = 0.004, 1.5
 _REPROJECTION_PX = 2.0
 _LEAST_ANGLE = np.radians(2.0)
 _LEAST_MATCHES = 20
@@ -81,7 +83,8 @@ def compare(a: Features, b: Features) -> Pair:
     if kept.sum() < _LEAST_MATCHES:
         return Pair(int(kept.sum()), None, np.empty((0, 3)))
     in_a, in_b = in_a[kept], in_b[kept]
-    explained = _epipolar_distance(a, b, in_a, in_b) < _AGREES_PX * b.pixel
+    tolerance = max(_AGREES_SHARE * max(b.camera.width, b.camera.height), _AGREES_PX * b.pixel)
+    explained = _epipolar_distance(a, b, in_a, in_b) < tolerance
     return Pair(int(kept.sum()), float(explained.mean()), _triangulated(a, b, in_a[explained], in_b[explained]))
 
 
