@@ -126,7 +126,7 @@ def test_the_report_counts_everything(frames: Frames) -> None:
     assert report["config"]["fps"] == 5.0
     by_key = {source["key"]: source for source in report["sources"]}
     assert by_key["shoe/batch-2/0"] == {
-        "key": "shoe/batch-2/0", "kept": 0, "dropped": {"object hidden": 2}, "error": None
+        "key": "shoe/batch-2/0", "kept": 0, "dropped": {"object hidden": 2}, "error": None, "warning": None
     }  # fmt: skip
     assert "missing: the video has no annotation" in by_key["shoe/batch-2/1"]["error"]
     lines = summary(frames.path).splitlines()

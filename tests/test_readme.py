@@ -1,4 +1,4 @@
-"""What the README shows exists: its commands parse, its make targets and files are there, its JSON is JSON."""
+"""What README and guides show exists: its commands parse, its make targets and files are there, its JSON is JSON."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)
+DOCUMENTS = [ROOT / "README.md", ROOT / "docs" / "own-objects.md", ROOT / "docs" / "captures.md"]
+BLOCKS = [block for file in DOCUMENTS for block in re.findall(r"```(\w*)\n(.*?)```", file.read_text(), re.DOTALL)]
 SHELL = [
     line.split("#")[0].strip()
     for language, block in BLOCKS
@@ -52,8 +52,9 @@ def test_json_is_json():
         json.loads(block)
 
 
-def test_links_lead_to_files():
-    links = re.findall(r"\]\(([^)#]+)\)|src=\"([^\"]+)\"", README)
+@pytest.mark.parametrize("file", DOCUMENTS, ids=lambda file: file.name)
+def test_links_lead_to_files(file):
+    links = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)|src=\"([^\"]+)\"", file.read_text())
     local = [link for pair in links for link in pair if link and "://" not in link]
     assert local
-    assert [link for link in local if not (ROOT / link).exists()] == []
+    assert [link for link in local if not (file.parent / link).exists()] == []

@@ -54,6 +54,8 @@ def _parser() -> argparse.ArgumentParser:
     pretrain = add(_pretrain, "draw made-up objects and learn from them the encoder that ships: hours on two cores")
     pretrain.add_argument("--run", type=Path, default=Path("runs/pretrain"), help="run folder (default: %(default)s)")
     pretrain.add_argument("--recipe", type=Path, help="a TOML file (default: the shipped encoder's)")
+    _add_import(add)
+    add(_check, "find what is wrong with captures, and draw a contact sheet of each", "captures")
     ingest = add(_ingest, "captures -> frames", "captures", "frames")
     ingest.add_argument("--format", help="objectron, tfrecord, ucf101 or folder (default: recognised)")
     ingest.add_argument("--fps", type=float, help="frames a second to keep")
@@ -74,6 +76,25 @@ def _parser() -> argparse.ArgumentParser:
     ask = add(_ask, "post the sample request to a running service and compare the answer with the truth", "sample")
     ask.add_argument("--url", default="http://127.0.0.1:8000", help="default: %(default)s")
     return parser
+
+
+def _add_import(add: Any) -> None:
+    text = "what a phone app, another tool or a plain camera wrote -> a capture with a capture.json"
+    sub = add(_import, text, "source", "captures")
+    sub.add_argument("--format", help="stray-scanner, record3d, ar, transforms, bop, middlebury, colmap or photos")
+    sub.add_argument("--name", help="of the capture (default: the source's)")
+    sub.add_argument("--force", action="store_true", help="replace a capture of that name")
+    sub.add_argument("--split", choices=("train", "valid", "test"), help="default: train")
+    sub.add_argument("--fps", type=float, help="pictures a second to keep of a video (default: 5)")
+    sub.add_argument("--up", help="the world's axis that points up (y, -z), where the source does not say it")
+    sub.add_argument("--metric", action="store_true", help="the source's unit is the metre, though it does not say so")
+    sub.add_argument("--focal", type=float, metavar="PIXELS", help="of photos or a video without poses")
+    sub.add_argument("--camera-height", type=float, metavar="METRES", help="the cameras' usual height above the ground")
+    sub.add_argument("--camera-distance", nargs=3, metavar=("FRAME", "FRAME", "METRES"), help="between two cameras")
+    names = ("FRAME", "X0", "Y0", "X1", "Y1", "METRES")
+    sub.add_argument("--scale-points", nargs=6, metavar=names, help="two pixels of the ground, and their distance")
+    sub.add_argument("--max-side", type=int, metavar="PIXELS", help="of the pictures written (default: 1920)")
+    sub.add_argument("--threads", type=int, help="of structure from motion (default: one a core)")
 
 
 _OVERRIDES = ("pairs", "augmentation", "loss", "epochs", "max_minutes", "seed")
@@ -162,6 +183,49 @@ def _write_answers(run: Path) -> Path:
     frames = Frames.open(run / "frames")
     tests = frames.select(frames.split == "test")
     return write_picture(run / "answers.jpg", answer_sheet(open_predictor(run / "index"), tests, typical_rows(tests)))
+
+
+def _import(options: argparse.Namespace) -> None:
+    from trainer.check import check_capture
+    from trainer.import_capture import import_capture
+    from trainer.importers import ImportConfig
+
+    given = _given(options, "format", "name", "split", "fps", "up", "focal", "camera_height", "max_side", "threads")
+    given |= {"force": options.force, "metric": options.metric}
+    given |= {
+        name: _numbers(name, getattr(options, name), whole)
+        for name, whole in (("camera_distance", 2), ("scale_points", 1))
+        if getattr(options, name) is not None
+    }
+    imported = import_capture(options.source, options.captures, ImportConfig(**given))
+    findings = check_capture(imported.folder)
+    print(imported.text())
+    print(_told(imported.folder, findings))
+
+
+def _numbers(name: str, values: Sequence[str], whole: int) -> tuple[float, ...]:
+    """An option's values, of which the first ``whole`` are frames' numbers."""
+    from index.schema import InvalidValueError
+
+    try:
+        return (*(int(value) for value in values[:whole]), *(float(value) for value in values[whole:]))
+    except ValueError:
+        raise InvalidValueError(f"import.{name}", list(values), "numbers, those of frames whole") from None
+
+
+def _told(folder: Path, findings: Sequence[Any]) -> str:
+    """Findings as lines to print."""
+    from trainer.check import SHEET
+
+    lines = [f"  {finding}" for finding in findings] or ["  nothing found"]
+    return "\n".join([f"checked {folder}, drawn in {folder / SHEET}", *lines])
+
+
+def _check(options: argparse.Namespace) -> None:
+    from trainer.check import check_captures
+
+    for folder, findings in check_captures(options.captures).items():
+        print(_told(folder, findings))
 
 
 def _ingest(options: argparse.Namespace) -> None:

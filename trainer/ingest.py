@@ -40,6 +40,7 @@ logger = logging.getLogger(__name__)
 # Part of every digest: raise it when readers or filters change what they make of the same files.
 _VERSION = 1
 _METADATA_KEY = b"nearpose.source"
+_NO_UNIT = "its scale is unknown: boxes that come from it are in a unit of its own, not in metres"
 
 
 @dataclass(frozen=True)
@@ -80,12 +81,14 @@ class IngestConfig:
 
 @dataclass(frozen=True)
 class SourceReport:
-    """What became of a source: rows kept, rows dropped by reason, and why it could not be read, or not to its end."""
+    """What became of a source: rows kept, rows dropped by reason, why it could not be read, or not to its end, and what
+    whoever uses its rows should know."""
 
     key: str
     kept: int
     dropped: dict[str, int]
     error: str | None = None
+    warning: str | None = None
 
     @property
     def failed(self) -> bool:
@@ -117,6 +120,7 @@ def summary(out: Path) -> str:
     lines = ["kept " + ", ".join(f"{count} {name}" for name, count in report["kept"].items())]
     lines += [f"  dropped {count:6d}  {reason}" for reason, count in report["dropped"].items()]
     faults = [source["error"] for source in report["sources"] if source["error"]]
+    lines += [f"  {source['key']}: {source['warning']}" for source in report["sources"] if source["warning"]]
     lines += [f"  {fault}" for fault in faults[:10]]
     if len(faults) > 10:
         lines.append(f"  and {len(faults) - 10} more faults: see {Path(out) / 'report.json'}")
@@ -135,13 +139,15 @@ def ingest_source(source: Source, out: Path, config: IngestConfig) -> SourceRepo
     rows: list[dict[str, Any]] = []
     dropped: Counter[str] = Counter()
     faults: list[str] = []
+    warning = None
     with ShardWriter(shard) as writer:
         for _, shots in itertools.groupby(_until_fault(source, faults), lambda shot: shot.sequence):
             small = [shrunk(shot, config.max_side) for shot in shots]
             for shot in without_blurred(small, config.blur_ratio, config.blur_floor):
+                warning = warning if shot.metric else _NO_UNIT
                 dropped.update(reason.value for reason in shot.rejected)
                 rows += _write_shot(shot, writer, config.jpeg_quality)
-    report = SourceReport(source.key, len(rows), dict(dropped), faults[0] if faults else None)
+    report = SourceReport(source.key, len(rows), dict(dropped), faults[0] if faults else None, warning)
     if report.failed:
         shard.unlink()
     else:
@@ -175,6 +181,8 @@ def _read_all(sources: Sequence[Source], out: Path, config: IngestConfig) -> Ite
             bar.update()
             if report.error:
                 logger.warning("%s", report.error)
+            if report.warning:
+                logger.warning("%s: %s", report.key, report.warning)
             yield report
 
 

@@ -74,13 +74,16 @@ class FrameDocument(_Document):
 class CaptureDocument(_Document):
     """The whole file."""
 
-    objects: Annotated[list[ObjectDocument], Field(min_length=1)]
+    objects: list[ObjectDocument]
     frames: Annotated[list[FrameDocument], Field(min_length=1)]
     axes: Literal["opencv", "arkit"] | None = None
     fps: Positive | None = None
     video: Name | None = None
     camera: CameraDocument | None = None
     plane: PlaneDocument | None = None
+    plane_from: str | None = None
+    scale: Literal["metric", "unknown"] = "metric"
+    source: str | None = None
     split: Literal["train", "valid", "test"] = "train"
 
 
@@ -90,19 +93,27 @@ def load_capture(file: Path) -> CaptureDocument:
     Raises CaptureError when the file is missing, InvalidValueError naming file, field, value and bound for the first
     fault in it.
     """
+    document = parse_capture(file)
+    for fault in faults(document):
+        raise InvalidValueError(f"{file}: {fault.field}", fault.value, fault.bound)
+    if not document.objects:
+        raise InvalidValueError(f"{file}: objects", [], "at least one, with its box: nothing here is annotated yet")
+    return document
+
+
+def parse_capture(file: Path) -> CaptureDocument:
+    """The document in ``file``, of which no more is checked than that every field is of its kind.
+
+    Raises CaptureError when the file is missing, InvalidValueError for the first field that is not.
+    """
     try:
-        document = CaptureDocument.model_validate_json(file.read_bytes())
-        for fault in _faults(document):
-            raise fault
+        return CaptureDocument.model_validate_json(file.read_bytes())
     except FileNotFoundError:
         raise CaptureError(file, "missing") from None
     except ValidationError as error:
         first = error.errors()[0]
         bound = first["msg"].removeprefix("Input should be ")
         raise InvalidValueError(f"{file}: {_field(first['loc'])}", first["input"], bound) from None
-    except InvalidValueError as error:
-        raise InvalidValueError(f"{file}: {error.field}", error.value, error.bound) from None
-    return document
 
 
 def _field(location: tuple[int | str, ...]) -> str:
@@ -120,7 +131,8 @@ def nearest_rotation(field: str, matrix: object) -> Array:
     return rotation
 
 
-def _faults(document: CaptureDocument) -> Iterator[InvalidValueError]:
+def faults(document: CaptureDocument) -> Iterator[InvalidValueError]:
+    """Everything in it that cannot be, by field."""
     yield from _object_faults(document)
     if document.plane and not any(document.plane.normal):
         yield InvalidValueError("plane.normal", document.plane.normal, "longer than zero")
@@ -137,7 +149,7 @@ def _object_faults(document: CaptureDocument) -> Iterator[InvalidValueError]:
         if item.id in ids[:k]:
             yield InvalidValueError(f"objects[{k}].id", item.id, "given to one object alone")
         if item.box:
-            nearest_rotation(f"objects[{k}].box.rotation", item.box.rotation)
+            yield from _rotation_faults(f"objects[{k}].box.rotation", item.box.rotation)
         if item.id in with_rects:
             continue
         if item.box is None:
@@ -164,7 +176,10 @@ def _pose_faults(document: CaptureDocument, frame: FrameDocument, field: str) ->
     for name, rect in frame.rects.items():
         if name not in {item.id for item in document.objects}:
             yield InvalidValueError(f"{field}.rects.{name}", rect, "of one of the objects")
-        checked_rect(rect, field=f"{field}.rects.{name}")
+        try:
+            checked_rect(rect, field=f"{field}.rects.{name}")
+        except InvalidValueError as fault:
+            yield fault
     if frame.world_from_camera is None:
         if not frame.rects:
             yield InvalidValueError(f"{field}.world_from_camera", None, "given, or the frame has rects")
@@ -174,9 +189,16 @@ def _pose_faults(document: CaptureDocument, frame: FrameDocument, field: str) ->
     if (frame.camera or document.camera) is None:
         yield InvalidValueError(f"{field}.camera", None, "given here or for the whole capture")
     pose = np.array(frame.world_from_camera)
-    nearest_rotation(f"{field}.world_from_camera", pose[:3, :3])
+    yield from _rotation_faults(f"{field}.world_from_camera", pose[:3, :3])
     if not np.array_equal(pose[3], (0, 0, 0, 1)):
         yield InvalidValueError(f"{field}.world_from_camera[3]", frame.world_from_camera[3], "(0, 0, 0, 1)")
+
+
+def _rotation_faults(field: str, matrix: object) -> Iterator[InvalidValueError]:
+    try:
+        nearest_rotation(field, matrix)
+    except InvalidValueError as fault:
+        yield fault
 
 
 def _order_faults(document: CaptureDocument) -> Iterator[InvalidValueError]:

@@ -25,6 +25,8 @@
 - ``time_s`` or else ``fps`` gives the frames' times, which must rise. ``video``, with each frame's ``index``, replaces
   ``image`` and brings its own times.
 - ``split`` is ``train`` (the default), ``valid`` or ``test``.
+- ``scale`` is ``metric`` (the default) or ``unknown``: lengths are then in a unit of the capture's own. ``plane_from``
+  says how the plane was found, ``source`` what was filmed with; both are for people.
 """
 
 from __future__ import annotations
@@ -49,12 +51,12 @@ from trainer.captures.capture_json import (
 from trainer.captures.shot import Image, Reason, RejectedError, Shot, box_rect, decode_image, frame_id, is_jpeg
 from trainer.captures.video import Sampler, video_frames
 
-_FILE = "capture.json"
+CAPTURE_FILE = "capture.json"
 # A picture stored smaller than its camera says may be this many pixels off its shape.
 _ROUNDING = 1.5
 
 # A kept picture: its number in the document, seconds, pixels (None: unreadable), and bytes where they are JPEG.
-_Picture = tuple[int, float, Image | None, bytes | None]
+Picture = tuple[int, float, Image | None, bytes | None]
 
 
 @dataclass(frozen=True)
@@ -72,16 +74,20 @@ class CaptureFolder:
         return tuple(sorted(file for file in self.folder.rglob("*") if file.is_file()))
 
     def read(self) -> Iterator[Shot]:
-        document = load_capture(self.folder / _FILE)
-        pictures = self._from_video(document, document.video) if document.video else self._from_images(document)
-        for number, time_s, image, jpeg in pictures:
+        document = load_capture(self.folder / CAPTURE_FILE)
+        metric = document.scale == "metric"
+        for number, time_s, image, jpeg in self.pictures(document):
             if image is None:
-                yield Shot(None, (), self.key, document.split, time_s, (Reason.UNREADABLE,))
+                yield Shot(None, (), self.key, document.split, time_s, (Reason.UNREADABLE,), metric=metric)
             else:
                 frames, rejected = self._frames(document, number, image)
-                yield Shot(image, frames, self.key, document.split, time_s, rejected, jpeg)
+                yield Shot(image, frames, self.key, document.split, time_s, rejected, jpeg, metric)
 
-    def _from_images(self, document: CaptureDocument) -> Iterator[_Picture]:
+    def pictures(self, document: CaptureDocument) -> Iterator[Picture]:
+        """The pictures of the document's frames, about ``fps`` of them a second."""
+        return self._from_video(document, document.video) if document.video else self._from_images(document)
+
+    def _from_images(self, document: CaptureDocument) -> Iterator[Picture]:
         sampler = Sampler(self.fps)
         for number, frame in enumerate(document.frames):
             time_s = number / (document.fps or 1) if frame.time_s is None else frame.time_s
@@ -90,7 +96,7 @@ class CaptureFolder:
                 data = file.read_bytes() if file.is_file() else b""
                 yield number, time_s, decode_image(data), data if is_jpeg(data) else None
 
-    def _from_video(self, document: CaptureDocument, video: str) -> Iterator[_Picture]:
+    def _from_video(self, document: CaptureDocument, video: str) -> Iterator[Picture]:
         sampler = Sampler(self.fps)
         numbers = {frame.index: number for number, frame in enumerate(document.frames)}
         for picture in video_frames(self.folder / video):
@@ -101,7 +107,7 @@ class CaptureFolder:
                 return
         index, number = next(iter(numbers.items()))
         raise InvalidValueError(
-            f"{self.folder / _FILE}: frames[{number}].index", index, "that of a picture of the video"
+            f"{self.folder / CAPTURE_FILE}: frames[{number}].index", index, "that of a picture of the video"
         )
 
     def _frames(
@@ -110,9 +116,9 @@ class CaptureFolder:
         """The objects of a picture, and why others are not among them. InvalidValueError names the file."""
         height, width = image.shape[:2]
         try:
-            scene = _scene(document, document.frames[number], width, height)
+            scene = scene_of(document, document.frames[number], width, height)
         except InvalidValueError as error:
-            field = f"{self.folder / _FILE}: frames[{number}].{error.field}"
+            field = f"{self.folder / CAPTURE_FILE}: frames[{number}].{error.field}"
             raise InvalidValueError(field, error.value, error.bound) from None
         except RejectedError as error:
             return (), (error.reason,) * len(document.objects)
@@ -128,11 +134,18 @@ class CaptureFolder:
 
 
 @dataclass(frozen=True, eq=False)
-class _Pose:
+class Pose:
     """Where the camera stands: camera_from_world (3, 3), and its position (3,) in the world, metres."""
 
     rotation: Array
     position: Array
+
+    @property
+    def world_from_camera(self) -> Array:
+        """(4, 4) of the upright picture's camera."""
+        matrix = np.eye(4)
+        matrix[:3, :3], matrix[:3, 3] = self.rotation.T, self.position
+        return matrix
 
     def plane(self, document: PlaneDocument) -> Plane:
         normal, point = np.array(document.normal), np.array(document.point)
@@ -148,11 +161,11 @@ class _Pose:
 
 
 @dataclass(frozen=True, eq=False)
-class _Scene:
+class Scene:
     """What is known of one picture."""
 
     camera: Camera | None
-    pose: _Pose | None
+    pose: Pose | None
     plane: Plane | None
     rects: dict[str, Rect]
 
@@ -166,17 +179,18 @@ class _Scene:
         return (View(self.camera, self.plane, rect), None) if rect else None
 
 
-def _scene(document: CaptureDocument, frame: FrameDocument, width: int, height: int) -> _Scene:
+def scene_of(document: CaptureDocument, frame: FrameDocument, width: int, height: int) -> Scene:
+    """What is known of a frame's upright picture. Raises InvalidValueError, or RejectedError for a broken plane."""
     rects = {name: checked_rect(rect, width, height, f"rects.{name}") for name, rect in frame.rects.items()}
     if (given := frame.camera or document.camera) is None:
-        return _Scene(None, None, None, rects)
+        return Scene(None, None, None, rects)
     camera, camera_from_given = _upright(given.camera(), document.axes, width, height)
     if frame.world_from_camera is None:
-        return _Scene(camera, None, None, rects)
+        return Scene(camera, None, None, rects)
     world_from_given = np.array(frame.world_from_camera)
     rotation = camera_from_given @ nearest_rotation("world_from_camera", world_from_given[:3, :3]).T
-    pose = _Pose(rotation, world_from_given[:3, 3])
-    return _Scene(camera, pose, pose.plane(document.plane) if document.plane else None, rects)
+    pose = Pose(rotation, world_from_given[:3, 3])
+    return Scene(camera, pose, pose.plane(document.plane) if document.plane else None, rects)
 
 
 def _upright(camera: Camera, axes: str | None, width: int, height: int) -> tuple[Camera, Array]:
@@ -194,5 +208,11 @@ def _same_shape(camera: Camera, width: int, height: int) -> bool:
 
 def folder_sources(path: Path, fps: float) -> list[CaptureFolder]:
     """The capture folders in ``path``, or ``path`` itself when it is one."""
-    files = [path / _FILE] if (path / _FILE).is_file() else sorted(path.glob(f"*/{_FILE}"))
-    return [CaptureFolder(file.parent, fps) for file in files]
+    return [CaptureFolder(folder, fps) for folder in capture_folders(path)]
+
+
+def capture_folders(path: Path) -> list[Path]:
+    """``path`` itself when it is a capture, or those in it; not what an import has not finished (``.<name>.part``)."""
+    if (path / CAPTURE_FILE).is_file():
+        return [path]
+    return sorted(file.parent for file in path.glob(f"*/{CAPTURE_FILE}") if not file.parent.name.startswith("."))

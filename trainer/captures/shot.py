@@ -70,7 +70,8 @@ class Shot:
 
     ``image`` is (h, w, 3) uint8 RGB, upright, or None where the picture was not usable (``rejected`` says why).
     ``frames`` has one Frame per usable object, its camera and rect in this picture's pixels. ``rejected`` has one
-    reason per object that is not. ``jpeg`` holds the picture's own bytes where it was stored as JPEG.
+    reason per object that is not. ``jpeg`` holds the picture's own bytes where it was stored as JPEG. ``metric`` is
+    False where lengths are in a unit that nobody knows.
     """
 
     image: Image | None
@@ -80,6 +81,7 @@ class Shot:
     time_s: float
     rejected: tuple[Reason, ...] = ()
     jpeg: bytes | None = None
+    metric: bool = True
 
 
 class Source(Protocol):

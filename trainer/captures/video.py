@@ -54,8 +54,32 @@ class VideoFrame:
         return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8) if decoded else None
 
 
-def video_frames(path: Path) -> Iterator[VideoFrame]:
-    """Every picture of a video, undecoded, in order.
+@dataclass(frozen=True)
+class VideoFacts:
+    """What a video's container says: the size of its pictures as they are stored, and how many there are."""
+
+    width: int
+    height: int
+    pictures: int
+
+
+def video_facts(path: Path) -> VideoFacts:
+    """Without reading more than its head. Raises CaptureError when it cannot be opened."""
+    if not path.is_file():
+        raise CaptureError(path, "missing")
+    capture = cv2.VideoCapture(str(path))
+    try:
+        if not capture.isOpened():
+            raise CaptureError(path, "not a readable video")
+        capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)
+        names = (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FRAME_COUNT)
+        return VideoFacts(*(int(capture.get(name)) for name in names))
+    finally:
+        capture.release()
+
+
+def video_frames(path: Path, as_stored: bool = False) -> Iterator[VideoFrame]:
+    """Every picture of a video, undecoded, in order; ``as_stored`` leaves out the turn that the container asks for.
 
     Raises CaptureError when it cannot be opened, holds no picture, or ends before the length that it announces.
     """
@@ -65,7 +89,7 @@ def video_frames(path: Path) -> Iterator[VideoFrame]:
     try:
         if not capture.isOpened():
             raise CaptureError(path, "not a readable video")
-        capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
+        capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0 if as_stored else 1)
         count = yield from _grabbed(capture)
         announced = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         if count == 0 or announced - count > 1 + _MISSING_SHARE * announced:
