@@ -14,6 +14,7 @@ import numpy as np
 from index.confidence import Calibration
 from index.encoder import Encoder, open_encoder
 from index.fit import Fit, fit_box, fit_sightings
+from index.identity import Match, Recogniser
 from index.picture import Image
 from index.schema import (
     Array,
@@ -35,21 +36,6 @@ MAX_K = 100
 Method = Literal["consensus", "paper"]
 
 
-@dataclass(frozen=True)
-class Match:
-    """A known object among the neighbours.
-
-    ``score`` is the similarity of its nearest frame, ``frames`` how many of the k neighbours are its; ``known`` is
-    whether the score reaches the index's ``known_threshold`` (None where the index has none).
-    """
-
-    object_id: str
-    category: str
-    score: float
-    frames: int
-    known: bool | None
-
-
 @dataclass(frozen=True, eq=False)
 class Answer:
     """A box in the query's camera frame.
@@ -64,9 +50,10 @@ class Answer:
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """The answer for one view. ``fit`` is None where no box could be had; ``problem`` then says why, unless the
-    query simply carried no camera."""
+    """The answer for one view, whose embedding is ``vector`` (d,). ``fit`` is None where no box could be had;
+    ``problem`` then says why, unless the query simply carried no camera."""
 
+    vector: Vectors
     neighbours: tuple[Neighbour, ...]
     matches: tuple[Match, ...]
     category: str
@@ -96,7 +83,7 @@ class Predictor:
             raise EncoderMismatchError(
                 path, f"made by encoder {index.encoder_digest}, cannot be searched with {encoder.digest}"
             )
-        self.encoder, self.index = encoder, index
+        self.encoder, self.index, self._recogniser = encoder, index, Recogniser(index)
 
     def warm_up(self) -> None:
         """Fits one box, so that no query waits for the compiler (seconds, in a process's life or in its cache's)."""
@@ -135,7 +122,10 @@ class Predictor:
         vectors = self.encoder.embed(np.stack(windows))
         embedded = time.perf_counter()
         similarities, rows = self.index.search(vectors, k, category, exclude_object)
-        found = [self._gather(s, r) for s, r in zip(similarities, rows, strict=True)]
+        found = [
+            self._gather(*one, self._recogniser.matches(one[0][None], k, category, exclude_object))
+            for one in zip(vectors, similarities, rows, strict=True)
+        ]
         searched = time.perf_counter()
         calibration = self.index.calibration
         predictions = [_with_fit(p, view, method, calibration) for p, view in zip(found, views, strict=True)]
@@ -159,8 +149,8 @@ class Predictor:
             cameras_from_world: (4, 4) each.
 
         Returns:
-            A prediction a picture, with the same box in each camera's frame. No box, and why, where no
-            neighbour has one; what else ``fit_sightings`` refuses it raises.
+            A prediction a picture, with the same matches, and the same box in each camera's frame. No box, and
+            why, where no neighbour has one; what else ``fit_sightings`` refuses it raises.
         """
         parts = [
             self.predict(image, [View(None, None, view.rect)], k, category)
@@ -168,7 +158,11 @@ class Predictor:
         ]
         embedded, searched = (sum(getattr(t, name) for _, t in parts) for name in ("embed_ms", "search_ms"))
         start = time.perf_counter()
-        found = [predictions[0] for predictions, _ in parts]
+        vectors = np.stack([predictions[0].vector for predictions, _ in parts])
+        matches = self._recogniser.matches(vectors, k, category)
+        found = [replace(predictions[0], matches=matches) for predictions, _ in parts]
+        recognised = time.perf_counter()
+        searched += 1000 * (recognised - start)
         sightings = [
             Sighting(view, [n.frame for n in p.neighbours], [n.similarity for n in p.neighbours], camera_from_world)
             for view, p, camera_from_world in zip(views, found, cameras_from_world, strict=True)
@@ -181,7 +175,7 @@ class Predictor:
             replace(prediction, fit=_seen_from(fit, camera_from_world))
             for prediction, camera_from_world in zip(found, cameras_from_world, strict=True)
         ]
-        fitted = 1000 * (time.perf_counter() - start)
+        fitted = 1000 * (time.perf_counter() - recognised)
         return predictions, Timing(embedded, searched, fitted)
 
     def neighbours_of(self, row: int, k: int = DEFAULT_K, category: str | None = None) -> Prediction:
@@ -190,16 +184,18 @@ class Predictor:
             raise InvalidValueError("k", k, f"from 1 to {MAX_K}")
         similarities, rows = self.index.search(self.index.vectors[row : row + 1], k + 1, category)
         others = rows[0] != row
-        return self._gather(similarities[0][others][:k], rows[0][others][:k])
+        vector = self.index.vectors[row]
+        matches = self._recogniser.matches(vector[None], k, category, without=np.array([row]))
+        return self._gather(vector, similarities[0][others][:k], rows[0][others][:k], matches)
 
-    def _gather(self, similarities: Vectors, rows: Rows) -> Prediction:
+    def _gather(self, vector: Vectors, similarities: Vectors, rows: Rows, matches: tuple[Match, ...]) -> Prediction:
         found = rows >= 0
         neighbours = tuple(
             Neighbour(self.index.frame(int(row)), int(row), float(similarity))
             for row, similarity in zip(rows[found], similarities[found], strict=True)
         )
         category = neighbours[0].frame.category if neighbours else ""
-        return Prediction(neighbours, _matches(neighbours, self.index.known_threshold), category)
+        return Prediction(vector, neighbours, matches, category)
 
 
 def open_predictor(root: Path, device: str = "auto") -> Predictor:
@@ -236,20 +232,3 @@ def _nearest_box(neighbours: Sequence[Neighbour], view: View) -> Box:
         if neighbour.frame.box is not None:
             return transfer_box(neighbour.frame, view)
     raise NoPoseError("none of the neighbours has a box")
-
-
-def _matches(neighbours: Sequence[Neighbour], threshold: float | None) -> tuple[Match, ...]:
-    """One match an object, the most similar first; neighbours come sorted, so its first frame is its best."""
-    by_object: dict[str, list[Neighbour]] = {}
-    for neighbour in neighbours:
-        by_object.setdefault(neighbour.frame.object_id, []).append(neighbour)
-    return tuple(
-        Match(
-            object_id,
-            frames[0].frame.category,
-            frames[0].similarity,
-            len(frames),
-            None if threshold is None else frames[0].similarity >= threshold,
-        )
-        for object_id, frames in by_object.items()
-    )

@@ -11,6 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from index.confidence import SHIPPED, Calibration
+from index.recognition import Recognition
 from index.schema import Frame, InvalidValueError
 from index.table import frame_from_row, table_from_frames
 
@@ -27,8 +28,10 @@ class FrameIndex:
     """
 
     encoder_digest: str | None = None
-    known_threshold: float | None = None
     calibration: Calibration = SHIPPED
+    identity_map: Vectors | None = None  # (e, d): see index.identity
+    identities: Vectors | None = None  # (n, e)
+    recognition: Sequence[Recognition] = ()  # empty: nothing is called known or unknown
 
     def __init__(self, vectors: Vectors, table: pa.Table) -> None:
         if vectors.ndim != 2 or len(vectors) == 0 or len(vectors) != len(table):
