@@ -6,7 +6,7 @@ Each folder is a frames artefact, of the demo's captures or of crops of them (``
 split is indexed with the encoder that ships, and the trial of ``trainer.open_set`` is held with its test objects:
 strangers are of the same categories as what is indexed. Rows: by the similarity of the nearest frame of the encoder's
 vectors, as before there were identities; and as the service answers, from 1, 3, 5 and 10 frames of a video. 95 %
-intervals are over videos. Writes ``--out`` (JSON) and ``--figure``.
+intervals are over objects. Writes ``--out`` (JSON) and ``--figure``.
 """
 
 from __future__ import annotations
@@ -59,25 +59,26 @@ def _by_nearest(index: FrameIndex, vectors: Vectors, tested: Frames) -> Answers:
     sample = np.random.default_rng(0).permutation(len(index))[:2000]
     others = np.where(names[sample, None] == names, -1, index.vectors[sample] @ index.vectors.T)
     threshold = np.quantile(others.max(axis=1), 0.95)
-    parts = []
+    parts, shown_by = [], np.unique(tested.object_id, return_inverse=True)[1]
     for indexed in enrolments(tested):
         shown = np.concatenate([names, tested.object_id[indexed]])
         similarities = vectors[~indexed] @ np.concatenate([index.vectors, vectors[indexed]]).T
         nearest, asked = similarities.argmax(axis=1), tested.object_id[~indexed]
         score = similarities.max(axis=1).astype(np.float64)
-        _, video = np.unique(tested.sequence[~indexed], return_inverse=True)
         there = np.isin(asked, tested.object_id[indexed])
-        parts.append(Answers(there, shown[nearest] == asked, score >= threshold, score, video))
-    return joined(parts)
+        parts.append(Answers(there, shown[nearest] == asked, score >= threshold, score, shown_by[~indexed]))
+    return joined(parts, apart=False)
 
 
-def joined(parts: Sequence[Answers]) -> Answers:
-    """The answers of several trials, of different videos each."""
+def joined(parts: Sequence[Answers], *, apart: bool = True) -> Answers:
+    """The answers of several trials, of different objects each (``apart``) or of the same."""
     fields = {
         name: np.concatenate([getattr(part, name) for part in parts])
         for name in ("indexed", "right", "known", "probability")
     }
-    return Answers(**fields, video=np.concatenate([part.video + 10_000 * i for i, part in enumerate(parts)]))
+    return Answers(
+        **fields, shown=np.concatenate([part.shown + (10_000 * i if apart else 0) for i, part in enumerate(parts)])
+    )
 
 
 def figures(answers: Answers) -> dict[str, Any]:
@@ -95,9 +96,9 @@ def figures(answers: Answers) -> dict[str, Any]:
 
 
 def _interval(answers: Answers, figure: Any) -> list[float]:
-    """The figure, and its 95 % interval over draws of videos, those of strangers and of known objects apart."""
+    """The figure, and its 95 % interval over draws of objects: as strangers and as known ones."""
     rng = np.random.default_rng(0)
-    groups = [_rows_by_video(answers, answers.indexed == indexed) for indexed in (True, False)]
+    groups = [_rows_by_object(answers, answers.indexed == indexed) for indexed in (True, False)]
     draws = []
     for _ in range(_DRAWS):
         rows = np.concatenate([rows for group in groups for rows in _drawn(rng, group)])
@@ -105,10 +106,10 @@ def _interval(answers: Answers, figure: Any) -> list[float]:
     return [round(float(value), 4) for value in (figure(answers), *np.quantile(draws, [0.025, 0.975]))]
 
 
-def _rows_by_video(answers: Answers, chosen: NDArray[np.bool_]) -> list[NDArray[np.intp]]:
+def _rows_by_object(answers: Answers, chosen: NDArray[np.bool_]) -> list[NDArray[np.intp]]:
     rows = np.flatnonzero(chosen)
-    _, number = np.unique(answers.video[rows], return_inverse=True)
-    return [rows[number == video] for video in range(number.max() + 1)]
+    _, number = np.unique(answers.shown[rows], return_inverse=True)
+    return [rows[number == shown] for shown in range(number.max() + 1)]
 
 
 def _drawn(rng: np.random.Generator, groups: list[NDArray[np.intp]]) -> list[NDArray[np.intp]]:

@@ -18,7 +18,7 @@ from index.identity import Recogniser
 from index.search import FrameIndex, Vectors
 from index.table import FRAME_SCHEMA
 from trainer.frames import Frames
-from trainer.recognise import Query, queries, videos_of
+from trainer.recognise import queries, videos_of
 
 _ALL = 10**9
 
@@ -32,14 +32,14 @@ class Answers:
         right: (n,) whether the best match is the query's object.
         known: (n,) whether the best match was called known.
         probability: (n,) of the best match.
-        video: (n,) the query's, by number.
+        shown: (n,) the query's object, by number.
     """
 
     indexed: NDArray[np.bool_]
     right: NDArray[np.bool_]
     known: NDArray[np.bool_]
     probability: NDArray[np.float64]
-    video: NDArray[np.int64]
+    shown: NDArray[np.int64]
 
     def hits(self) -> float:
         """The share of known objects' queries whose best match is right."""
@@ -71,9 +71,9 @@ def open_set(index: FrameIndex, vectors: Vectors, tested: Frames, views: int) ->
     rows = [row for trial in trials for row in trial]
     if not rows:
         return None
-    indexed, right, known, probability, video = (np.array(column) for column in zip(*rows, strict=True))
+    indexed, right, known, probability, shown = (np.array(column) for column in zip(*rows, strict=True))
     both = indexed.any() and not indexed.all()
-    return Answers(indexed, right, known, probability, video) if both else None
+    return Answers(indexed, right, known, probability, shown) if both else None
 
 
 def enrolments(tested: Frames) -> Iterator[NDArray[np.bool_]]:
@@ -95,26 +95,16 @@ Row = tuple[bool, bool, bool, float, int]
 
 def _trial(index: FrameIndex, vectors: Vectors, tested: Frames, indexed: NDArray[np.bool_], views: int) -> list[Row]:
     recogniser = Recogniser(_with(index, vectors, tested, indexed))
+    names = sorted(set(tested.object_id.tolist()))
     there = set(tested.object_id[indexed].tolist())
     asked = np.flatnonzero(~indexed)
     rest = FrameIndex(vectors[asked], tested.table.take(asked))
-    return [
-        _answer(recogniser, rest.vectors[query.rows], query, query.video.object_id in there, number)
-        for query, number in _numbered(rest, tested.sequence[asked], views)
-    ]
-
-
-def _numbered(index: FrameIndex, sequence: NDArray[np.str_], views: int) -> Iterator[tuple[Query, int]]:
-    videos = videos_of(index, sequence)
-    number = {id(video): i for i, video in enumerate(videos)}
-    for query in queries(videos, views, _ALL):
-        yield query, number[id(query.video)]
-
-
-def _answer(recogniser: Recogniser, vectors: Vectors, query: Query, indexed: bool, number: int) -> Row:
-    best = recogniser.matches(vectors, 1)[0]
-    right = best.object_id == query.video.object_id
-    return indexed, right, bool(best.known), best.probability or 0.0, number
+    rows = []
+    for query in queries(videos_of(rest, tested.sequence[asked]), views, _ALL):
+        name, best = query.video.object_id, recogniser.matches(rest.vectors[query.rows], 1)[0]
+        answer = (name in there, best.object_id == name, bool(best.known), best.probability or 0.0)
+        rows.append((*answer, names.index(name)))
+    return rows
 
 
 def _with(index: FrameIndex, vectors: Vectors, tested: Frames, rows: NDArray[np.bool_]) -> FrameIndex:
