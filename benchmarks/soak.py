@@ -47,9 +47,10 @@ def rewrite(root: Path) -> None:
         thumbnails,
         index.encoder_path,
         index.encoder_digest or "",
-        index.known_threshold,
         keep=3,
         calibration=index.calibration,
+        recognition=index.recognition,
+        layout=index.layout,
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from index.confidence import Calibration
 from index.picture import decode_picture
 from index.predict import DEFAULT_K, Prediction, open_predictor
+from index.recognition import Recognition
 from index.schema import InvalidValueError, NearposeError, View
 from index.store import current_version, read_manifest, rollback, verify_version, versions
 
@@ -56,11 +57,14 @@ def _info(options: argparse.Namespace) -> None:
         mark = "*" if name == current else " "
         print(f"{mark} {name}  {manifest['frames']} frames  {manifest['objects']} objects  {megabytes:.1f} MB")
     manifest = read_manifest(options.index / "versions" / current)
-    for key in ("created", "frames", "frames_with_box", "objects", "dimension", "encoder_digest", "known_threshold"):
+    for key in ("created", "frames", "frames_with_box", "objects", "dimension", "encoder_digest"):
         print(f"{key + ':':17}{manifest[key]}")
     calibration = Calibration.from_manifest(manifest.get("calibration"))
     told = f"on {calibration.frames} of its frames" if calibration.frames else "as shipped: too few frames of its own"
     print(f"{'confidence:':17}{told}")
+    for recognition in map(Recognition.from_manifest, manifest.get("recognition") or []):
+        told = f"{recognition.frames} queries without their object" if recognition.frames else "as shipped"
+        print(f"{'known:':17}from {recognition.views} views on at p >= {recognition.threshold:.2f}, {told}")
     print(f"{'categories:':17}{', '.join(manifest['categories'])}")
 
 

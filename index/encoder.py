@@ -5,6 +5,7 @@ The artefact is a folder::
     encoder.json           format, version, architecture, input size, mean/std, training config, sha256 of each file
     weights.safetensors    the backbone's weights (matrices and kernels in float16, the rest in float32)
     graph.xml, graph.bin   the same network as OpenVINO IR: (n, s, s, 3) uint8 RGB -> (n, d) float32 unit rows
+    identity.npy           optional, (e, d) float32: maps vectors to those that tell objects apart (index.identity)
 
 OpenVINO runs it on a CPU without PyTorch; PyTorch runs it on a GPU. One without the graph, as the encoder that ships
 with ``trainer``, runs in PyTorch alone.
@@ -37,6 +38,7 @@ MANIFEST = "encoder.json"
 WEIGHTS = "weights.safetensors"
 GRAPH = "graph.xml"
 GRAPH_WEIGHTS = "graph.bin"
+IDENTITY = "identity.npy"
 
 # A pass on one core that takes less than this many times one on all: the threads of a small network wait for each other
 # more than they work, and keep the cores from everything else meanwhile.
@@ -157,7 +159,7 @@ class Spec:
             spec = cls(**manifest)
         except TypeError as error:
             raise CorruptArtifactError(path, f"lacks a field or has one too many ({error})") from error
-        if spec.digest != digest or set(spec.files) not in ({WEIGHTS}, {WEIGHTS, GRAPH, GRAPH_WEIGHTS}):
+        if spec.digest != digest or set(spec.files) - {IDENTITY} not in ({WEIGHTS}, {WEIGHTS, GRAPH, GRAPH_WEIGHTS}):
             raise CorruptArtifactError(path, "does not agree with the digest that it states")
         return spec
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -10,6 +11,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from index.identity_map import to_identities
 from index.schema import Frame, InvalidValueError
 from index.search import Rows, Vectors, bitmap_of, nearest
 
@@ -43,6 +45,7 @@ class GrownFrames:
     def __init__(self, index: GrowingIndex) -> None:
         count = len(index)
         self.vectors = index.vectors[:count]
+        self._identities = None if index.identities is None else index.identities[:count]
         self._labels = index.labels[:count]
         self._frames, self._row_by_id = index.frames, index.rows
         self._categories, self._objects = index.categories, index.objects
@@ -65,6 +68,19 @@ class GrownFrames:
     def objects(self) -> tuple[str, ...]:
         """The identities that occur, sorted."""
         return tuple(sorted(self._objects.known[: self._counts[1]]))
+
+    @property
+    def by_identity(self) -> GrownFrames:
+        """The same frames, with vectors that tell objects apart; these where there is no map."""
+        if self._identities is None:
+            return self
+        same = copy.copy(self)
+        same.vectors, same._identities = self._identities, None
+        return same
+
+    def frames_of(self, object_id: str) -> int:
+        """How many frames show an object."""
+        return int((self._labels[:, 1] == self._objects.numbers.get(object_id, -1)).sum())
 
     def check_category(self, category: str | None) -> None:
         """Raises InvalidValueError for a category that is not here; None is none in particular."""
@@ -127,10 +143,15 @@ class GrowingIndex:
 
     Args:
         dimension: the length of a vector, d.
+        identity_map: (e, d), where the encoder has one: see ``index.identity``.
     """
 
-    def __init__(self, dimension: int) -> None:
+    def __init__(self, dimension: int, identity_map: Vectors | None = None) -> None:
         self.vectors: Vectors = np.empty((_LEAST_CAPACITY, dimension), np.float32)
+        self.identity_map = identity_map
+        self.identities: Vectors | None = None
+        if identity_map is not None:
+            self.identities = np.empty((_LEAST_CAPACITY, len(identity_map)), np.float32)
         self.labels: Labels = np.empty((_LEAST_CAPACITY, 2), np.int32)
         self.frames: list[Frame] = []
         self.rows: dict[str, int] = {}
@@ -154,6 +175,9 @@ class GrowingIndex:
         stop = count + len(frames)
         self.vectors, self.labels = _with_room(self.vectors, stop), _with_room(self.labels, stop)
         self.vectors[count:stop] = vectors
+        if self.identities is not None:
+            self.identities = _with_room(self.identities, stop)
+            self.identities[count:stop] = to_identities(self.identity_map, vectors)
         for row, frame in enumerate(frames, start=count):
             self.labels[row] = self.categories.number(frame.category), self.objects.number(frame.object_id)
             self.rows[frame.id] = row
@@ -161,7 +185,7 @@ class GrowingIndex:
 
     def keeping(self, rows: Sequence[int]) -> GrowingIndex:
         """Another index with only these rows, in their order."""
-        kept = GrowingIndex(self.vectors.shape[1])
+        kept = GrowingIndex(self.vectors.shape[1], self.identity_map)
         kept.append([self.frames[row] for row in rows], self.vectors[np.asarray(rows, np.int64)])
         return kept
 

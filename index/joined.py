@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Sequence
+from functools import cached_property
 from itertools import accumulate
 from typing import Protocol
 
 import numpy as np
 
 from index.confidence import Calibration
+from index.recognition import Recognition
 from index.schema import Frame, InvalidValueError
 from index.search import Rows, Vectors
 
@@ -23,9 +26,12 @@ class Searchable(Protocol):
     def categories(self) -> tuple[str, ...]: ...
     @property
     def objects(self) -> tuple[str, ...]: ...
+    @property
+    def by_identity(self) -> Searchable: ...
     def check_category(self, category: str | None) -> None: ...
     def row_of(self, frame_id: str) -> int: ...
     def object_of(self, row: int) -> str: ...
+    def frames_of(self, object_id: str) -> int: ...
     def frame(self, row: int) -> Frame: ...
     def vector(self, row: int) -> Vectors: ...
     def search(
@@ -39,13 +45,17 @@ class Calibrated(Searchable, Protocol):
     @property
     def encoder_digest(self) -> str | None: ...
     @property
-    def known_threshold(self) -> float | None: ...
+    def by_identity(self) -> Calibrated: ...
+    @property
+    def identity_map(self) -> Vectors | None: ...
+    @property
+    def recognition(self) -> Sequence[Recognition]: ...
     @property
     def calibration(self) -> Calibration: ...
 
 
 class JoinedIndex:
-    """The rows of ``base``, then those of ``others``; encoder, threshold and calibration are those of ``base``.
+    """The rows of ``base``, then those of ``others``; encoder, identity map and calibrations are those of ``base``.
 
     Nothing is copied. A search is as exact as its parts': the k nearest of the parts' k nearest.
 
@@ -57,9 +67,9 @@ class JoinedIndex:
         for part in parts:
             if part.dimension != base.dimension:
                 raise InvalidValueError("dimension", part.dimension, f"{base.dimension}, as of the first part")
-        self.encoder_digest, self.known_threshold = base.encoder_digest, base.known_threshold
-        self.calibration = base.calibration
-        self._parts = parts
+        self.encoder_digest, self.identity_map = base.encoder_digest, base.identity_map
+        self.calibration, self.recognition = base.calibration, base.recognition
+        self._first, self._parts = base, parts
         self._ends = list(accumulate(len(part) for part in parts))
 
     def __len__(self) -> int:
@@ -79,6 +89,15 @@ class JoinedIndex:
     def objects(self) -> tuple[str, ...]:
         """The identities that occur, sorted."""
         return tuple(sorted({name for part in self._parts for name in part.objects}))
+
+    @cached_property
+    def by_identity(self) -> JoinedIndex:
+        """The same frames, with vectors that tell objects apart."""
+        return JoinedIndex(self._first.by_identity, *(part.by_identity for part in self._parts[1:]))
+
+    def frames_of(self, object_id: str) -> int:
+        """How many frames show an object."""
+        return sum(part.frames_of(object_id) for part in self._parts)
 
     def check_category(self, category: str | None) -> None:
         """Raises InvalidValueError for a category that no part has; None is none in particular."""

@@ -14,6 +14,7 @@ import numpy as np
 from index.confidence import Calibration
 from index.encoder import Crops, Encoder, open_encoder
 from index.fit import Fit, fit_box, fit_sightings
+from index.identity import Match, Recogniser
 from index.joined import Calibrated
 from index.picture import Image
 from index.schema import (
@@ -37,21 +38,6 @@ MAX_K = 100
 Method = Literal["consensus", "paper"]
 
 
-@dataclass(frozen=True)
-class Match:
-    """A known object among the neighbours.
-
-    ``score`` is the similarity of its nearest frame, ``frames`` how many of the k neighbours are its; ``known`` is
-    whether the score reaches the index's ``known_threshold`` (None where the index has none).
-    """
-
-    object_id: str
-    category: str
-    score: float
-    frames: int
-    known: bool | None
-
-
 @dataclass(frozen=True, eq=False)
 class Answer:
     """A box in the query's camera frame.
@@ -66,9 +52,10 @@ class Answer:
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """The answer for one view. ``fit`` is None where no box could be had; ``problem`` then says why, unless the
-    query simply carried no camera."""
+    """The answer for one view, whose embedding is ``vector`` (d,). ``fit`` is None where no box could be had;
+    ``problem`` then says why, unless the query simply carried no camera."""
 
+    vector: Vectors
     neighbours: tuple[Neighbour, ...]
     matches: tuple[Match, ...]
     category: str
@@ -98,8 +85,9 @@ class Lookup:
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """What ``FrameIndex.search`` says of a lookup's crops, and how long it took."""
+    """A lookup's crops as vectors (n, d), what ``FrameIndex.search`` says of them, and how long that took."""
 
+    vectors: Vectors
     similarities: Vectors
     rows: Rows
     search_s: float
@@ -118,7 +106,7 @@ class Predictor:
             raise EncoderMismatchError(
                 path, f"made by encoder {index.encoder_digest}, cannot be searched with {encoder.digest}"
             )
-        self.encoder, self.index = encoder, index
+        self.encoder, self.index, self._recogniser = encoder, index, Recogniser(index)
 
     def warm_up(self) -> None:
         """Fits one box, so that no query waits for the compiler (seconds, in a process's life or in its cache's)."""
@@ -157,7 +145,10 @@ class Predictor:
         rects = [view.rect for view in views] if windows is None else windows
         crops = np.stack([self.encoder.crop(image, rect) for rect in rects])
         nearest = self.look_up(Lookup(crops, (k, category, exclude_object)))
-        found = [self._gather(s, r) for s, r in zip(nearest.similarities, nearest.rows, strict=True)]
+        found = [
+            self._gather(*one, self._recogniser.matches(one[0][None], k, category, exclude_object))
+            for one in zip(nearest.vectors, nearest.similarities, nearest.rows, strict=True)
+        ]
         gathered = time.perf_counter()
         calibration = self.index.calibration
         predictions = [_with_fit(p, view, method, calibration) for p, view in zip(found, views, strict=True)]
@@ -183,7 +174,7 @@ class Predictor:
             ends = np.cumsum([len(parts[p]) for p in positions])[:-1]
             nearest |= zip(positions, zip(np.split(similarities, ends), np.split(rows, ends), strict=True), strict=True)
         seconds = time.perf_counter() - embedded
-        return [Found(*nearest[position], seconds) for position in range(len(lookups))]
+        return [Found(part, *nearest[position], seconds) for position, part in enumerate(parts)]
 
     def predict_views(
         self,
@@ -204,8 +195,8 @@ class Predictor:
             windows: as in ``predict``, one an image.
 
         Returns:
-            A prediction a picture, with the same box in each camera's frame. No box, and why, where no
-            neighbour has one; what else ``fit_sightings`` refuses it raises.
+            A prediction a picture, with the same matches, and the same box in each camera's frame. No box, and
+            why, where no neighbour has one; what else ``fit_sightings`` refuses it raises.
         """
         parts = [
             self.predict(image, [View(None, None, view.rect)], k, category, windows=[window])
@@ -213,7 +204,11 @@ class Predictor:
         ]
         embedded, searched = (sum(getattr(t, name) for _, t in parts) for name in ("embed_ms", "search_ms"))
         start = time.perf_counter()
-        found = [predictions[0] for predictions, _ in parts]
+        vectors = np.stack([predictions[0].vector for predictions, _ in parts])
+        matches = self._recogniser.matches(vectors, k, category)
+        found = [replace(predictions[0], matches=matches) for predictions, _ in parts]
+        recognised = time.perf_counter()
+        searched += 1000 * (recognised - start)
         sightings = [
             Sighting(view, [n.frame for n in p.neighbours], [n.similarity for n in p.neighbours], camera_from_world)
             for view, p, camera_from_world in zip(views, found, cameras_from_world, strict=True)
@@ -226,25 +221,27 @@ class Predictor:
             replace(prediction, fit=_seen_from(fit, camera_from_world))
             for prediction, camera_from_world in zip(found, cameras_from_world, strict=True)
         ]
-        fitted = 1000 * (time.perf_counter() - start)
+        fitted = 1000 * (time.perf_counter() - recognised)
         return predictions, Timing(embedded, searched, fitted)
 
     def neighbours_of(self, row: int, k: int = DEFAULT_K, category: str | None = None) -> Prediction:
         """The neighbours of an indexed frame, itself left out."""
         if not 1 <= k <= MAX_K:
             raise InvalidValueError("k", k, f"from 1 to {MAX_K}")
-        similarities, rows = self.index.search(self.index.vector(row)[None], k + 1, category)
+        vector = self.index.vector(row)
+        similarities, rows = self.index.search(vector[None], k + 1, category)
         others = rows[0] != row
-        return self._gather(similarities[0][others][:k], rows[0][others][:k])
+        matches = self._recogniser.matches(vector[None], k, category, without=np.array([row]))
+        return self._gather(vector, similarities[0][others][:k], rows[0][others][:k], matches)
 
-    def _gather(self, similarities: Vectors, rows: Rows) -> Prediction:
+    def _gather(self, vector: Vectors, similarities: Vectors, rows: Rows, matches: tuple[Match, ...]) -> Prediction:
         found = rows >= 0
         neighbours = tuple(
             Neighbour(self.index.frame(int(row)), int(row), float(similarity))
             for row, similarity in zip(rows[found], similarities[found], strict=True)
         )
         category = neighbours[0].frame.category if neighbours else ""
-        return Prediction(neighbours, _matches(neighbours, self.index.known_threshold), category)
+        return Prediction(vector, neighbours, matches, category)
 
 
 def open_predictor(root: Path, device: str = "auto") -> Predictor:
@@ -281,20 +278,3 @@ def _nearest_box(neighbours: Sequence[Neighbour], view: View) -> Box:
         if neighbour.frame.box is not None:
             return transfer_box(neighbour.frame, view)
     raise NoPoseError("none of the neighbours has a box")
-
-
-def _matches(neighbours: Sequence[Neighbour], threshold: float | None) -> tuple[Match, ...]:
-    """One match an object, the most similar first; neighbours come sorted, so its first frame is its best."""
-    by_object: dict[str, list[Neighbour]] = {}
-    for neighbour in neighbours:
-        by_object.setdefault(neighbour.frame.object_id, []).append(neighbour)
-    return tuple(
-        Match(
-            object_id,
-            frames[0].frame.category,
-            frames[0].similarity,
-            len(frames),
-            None if threshold is None else frames[0].similarity >= threshold,
-        )
-        for object_id, frames in by_object.items()
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
 
@@ -11,6 +12,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from index.confidence import SHIPPED, Calibration
+from index.identity_map import to_identities
+from index.recognition import Recognition
 from index.schema import Frame, InvalidValueError
 from index.table import frame_from_row, table_from_frames
 
@@ -30,8 +33,10 @@ class FrameIndex:
     """
 
     encoder_digest: str | None = None
-    known_threshold: float | None = None
     calibration: Calibration = SHIPPED
+    identity_map: Vectors | None = None  # (e, d): see index.identity
+    identities: Vectors | None = None  # (n, e), where they are stored
+    recognition: Sequence[Recognition] = ()  # empty: nothing is called known or unknown
 
     def __init__(self, vectors: Vectors, table: pa.Table) -> None:
         if vectors.ndim != 2 or len(vectors) == 0 or len(vectors) != len(table):
@@ -65,6 +70,22 @@ class FrameIndex:
     def objects(self) -> tuple[str, ...]:
         """The identities that occur, sorted."""
         return tuple(sorted(set(self._objects.tolist())))
+
+    @cached_property
+    def by_identity(self) -> FrameIndex:
+        """The same frames by vectors that tell objects apart (``index.identity``); these where there is no map."""
+        if self.identity_map is None:
+            return self
+        stored = self.identities
+        return FrameIndex(to_identities(self.identity_map, self.vectors) if stored is None else stored, self.table)
+
+    @cached_property
+    def _frames_of(self) -> Counter[str]:
+        return Counter(self._objects.tolist())
+
+    def frames_of(self, object_id: str) -> int:
+        """How many frames show an object."""
+        return self._frames_of[object_id]
 
     @cached_property
     def _row_by_id(self) -> dict[str, int]:

@@ -5,6 +5,7 @@ Layout::
     <root>/CURRENT                      the current version's name; replaced by one atomic rename
     <root>/versions/<name>/
         vectors.npy                     (n, d) float32, unit rows
+        identities.npy                  (n, e) float32, unit rows, where the encoder has an identity map
         frames.parquet                  index.table's columns, thumbnail_offset, thumbnail_length
         thumbnails.tar                  one JPEG a frame
         map.npy                         (n, 2) float32, the vectors laid out in the plane; optional
@@ -35,7 +36,9 @@ import pyarrow.parquet as pq
 
 from index.confidence import Calibration
 from index.encoder import file_digest
+from index.identity_map import read_identity_map, to_identities
 from index.layout import Layout
+from index.recognition import Recognition
 from index.schema import (
     ArtifactError,
     CorruptArtifactError,
@@ -60,7 +63,10 @@ class IndexVersion(FrameIndex):
         vectors = np.load(path / "vectors.npy", mmap_mode="r", allow_pickle=False)
         super().__init__(vectors, pq.read_table(path / "frames.parquet"))
         self.encoder_digest = self.manifest["encoder_digest"]
-        self.known_threshold = self.manifest["known_threshold"]
+        self.identity_map = read_identity_map(self.encoder_path)
+        if self.identity_map is not None:
+            self.identities = np.load(path / "identities.npy", mmap_mode="r", allow_pickle=False)
+        self.recognition = [Recognition.from_manifest(value) for value in self.manifest.get("recognition") or []]
         self.calibration = Calibration.from_manifest(self.manifest.get("calibration"))
 
     @property
@@ -147,9 +153,9 @@ def write_index(
     thumbnails: Iterable[bytes],
     encoder: Path,
     encoder_digest: str,
-    known_threshold: float | None = None,
     keep: int = 5,
     calibration: Calibration | None = None,
+    recognition: Sequence[Recognition] = (),
     layout: Layout | None = None,
 ) -> str:
     """Writes a new version and makes it current.
@@ -159,9 +165,9 @@ def write_index(
         frames: n frames; their ids must differ.
         thumbnails: n JPEGs.
         encoder: the encoder's artefact directory; it is copied.
-        known_threshold: the similarity from which a match counts as a known object.
         keep: how many versions to keep, this one included.
         calibration: of the boxes' confidence; None: the one that ships is used.
+        recognition: from when on a match counts as known; empty: nothing is called known or unknown.
         layout: (n, 2) float32, the vectors laid out in the plane, to look at.
 
     Returns:
@@ -185,8 +191,13 @@ def write_index(
         if layout is not None:
             np.save(draft / "map.npy", np.ascontiguousarray(layout, dtype=np.float32), allow_pickle=False)
         pq.write_table(_with_thumbnails(draft, table_from_frames(frames), thumbnails), draft / "frames.parquet")
+        if (identity_map := read_identity_map(encoder)) is not None:
+            np.save(draft / "identities.npy", to_identities(identity_map, vectors), allow_pickle=False)
         manifest = _manifest(draft, vectors, frames, encoder_digest)
-        manifest |= {"known_threshold": known_threshold, "calibration": calibration and asdict(calibration)}
+        manifest |= {
+            "calibration": calibration and asdict(calibration),
+            "recognition": [asdict(r) for r in recognition],
+        }
         (draft / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
         IndexVersion(draft)
         _sync(draft)

@@ -110,15 +110,16 @@ class Followed:
     Args:
         enrolment: the file.
         encoder: that of the open version of the index.
+        identity_map: the encoder's, where it has one.
     """
 
-    def __init__(self, enrolment: Enrolment, encoder: Encoder) -> None:
-        self._enrolment, self._encoder = enrolment, encoder
+    def __init__(self, enrolment: Enrolment, encoder: Encoder, identity_map: Vectors | None = None) -> None:
+        self._enrolment, self._encoder, self._identity_map = enrolment, encoder, identity_map
         self._lock = threading.Lock()
         self._store: EnrolmentStore | None = None
         self._version, self._deletions = -1, 0
         self._seqs: list[int] = []
-        self._index = GrowingIndex(encoder.dimension)
+        self._index = GrowingIndex(encoder.dimension, identity_map)
         self._view = self._index.view()
 
     def prepare(self) -> None:
@@ -151,7 +152,7 @@ class Followed:
         """Begins anew with a file. What was known stays in view until the file has been read."""
         self._store, self._version = store, -1
         self._deletions, self._seqs = 0, []
-        self._index = GrowingIndex(self._encoder.dimension)
+        self._index = GrowingIndex(self._encoder.dimension, self._identity_map)
 
     def _load(self, store: EnrolmentStore) -> None:
         after = self._seqs[-1] if self._seqs else 0

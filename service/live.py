@@ -172,7 +172,7 @@ class LiveIndex:
         index = open_index(self._root, version)
         predictor = self._predictor(self._encoder_of(index), index)
         predictor.warm_up()
-        followed = self._followed_with(predictor.encoder) if self._enrolment else None
+        followed = self._followed_with(predictor.encoder, index) if self._enrolment else None
         return Snapshot(index, predictor, Catalogue(index), followed)
 
     def _open_enrolment(self) -> None:
@@ -183,12 +183,12 @@ class LiveIndex:
         with contextlib.suppress(NearposeError):
             self._enrolment.store.forget_vectors({read_manifest(folder)["encoder_digest"] for folder in folders})
 
-    def _followed_with(self, encoder: Encoder) -> Followed | None:
+    def _followed_with(self, encoder: Encoder, index: IndexVersion) -> Followed | None:
         """What is enrolled as ``encoder`` sees it, all of it embedded; the open one where the encoder is the same."""
         assert self._enrolment is not None
         if self._snapshot is not None and self._snapshot.predictor.encoder is encoder:
             return self._snapshot.followed
-        followed = Followed(self._enrolment, encoder)
+        followed = Followed(self._enrolment, encoder, index.identity_map)
         followed.prepare()
         return followed
 

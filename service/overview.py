@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
 from index.layout import positions_in_sequence, principal_plane
+from index.recognition import of_views
 from index.schema import Frame
 from index.store import IndexVersion
 from service.answers import BoxAnswer, Vector, box_answer
@@ -46,7 +47,9 @@ class IndexAnswer(BaseModel):
     objects: int
     dimension: int = Field(description="Length of an embedding.")
     encoder: str = Field(description="Digest of the encoder that made the embeddings.")
-    known_threshold: float | None = Field(description="The similarity from which a match counts as a known object.")
+    known_from: float | None = Field(
+        description="The probability from which one picture's match counts as a known object; null where none does."
+    )
     calibrated_on: int = Field(description="Frames that the confidence was calibrated on; 0: as shipped.")
     categories: list[CategoryAnswer]
 
@@ -123,7 +126,7 @@ def index(version: Open) -> IndexAnswer:
         objects=len(version.objects),
         dimension=version.dimension,
         encoder=version.manifest["encoder_digest"],
-        known_threshold=version.known_threshold,
+        known_from=told.threshold if (told := of_views(version.recognition, 1)) else None,
         calibrated_on=version.calibration.frames,
         categories=_categories(version),
     )

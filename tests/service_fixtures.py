@@ -13,7 +13,9 @@ import cv2
 import numpy as np
 from starlette.testclient import TestClient
 
+from index.confidence import Calibration
 from index.encoder import letterbox
+from index.recognition import Recognition
 from index.schema import CorruptArtifactError, Frame
 from index.store import write_index
 from service.app import create_app
@@ -23,6 +25,7 @@ from tests.scenes import standing_frame
 COLOURS = {"cup": (200, 40, 40), "shoe": (40, 180, 60), "book": (50, 70, 210)}
 AZIMUTHS = (0.1, 0.4, 0.7, 1.0)
 THRESHOLD = 0.9
+RECOGNITION = Recognition(1, Calibration((-100 * THRESHOLD, 100.0, 0.0), 0), 0.5, 0)  # known from that score on
 
 
 class ColourEncoder:
@@ -75,7 +78,9 @@ def build_index(root: Path, prefix: str = "v1", digest: str = ColourEncoder.dige
     pictures = [picture_of(frame) for frame in frames]
     crops = [encoder.crop(picture, frame.view.rect) for picture, frame in zip(pictures, frames, strict=True)]
     thumbnails = [encoded(picture[::4, ::4]) for picture in pictures]
-    return write_index(root, encoder.embed(np.stack(crops)), frames, thumbnails, folder, digest, THRESHOLD)
+    return write_index(
+        root, encoder.embed(np.stack(crops)), frames, thumbnails, folder, digest, recognition=[RECOGNITION]
+    )
 
 
 def open_colours(folder: Path, device: str = "auto") -> ColourEncoder:

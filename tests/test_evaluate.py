@@ -70,6 +70,15 @@ def test_the_table_shows_every_row(evaluation):
     assert "k = 10" in text
 
 
+def test_the_open_set_trial_is_reported(evaluation):
+    trials = json.loads(evaluation.read_text())["open_set"]
+    assert list(trials) == ["1", "3"]  # no video has ten frames
+    for shares in trials.values():
+        assert 0 <= shares["accepts"] <= shares["right"] <= 1
+        assert 0 <= shares["false_accepts"] <= 1
+    assert " 3 frames of an object: the best match is right in " in table(evaluation)
+
+
 def test_fewer_queries_are_spread_evenly(small_run, tmp_path):
     config = EvaluateConfig(queries=6)
     out = evaluate(small_run.frames, small_run.encoder, small_run.index, tmp_path / "e.json", config)

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from index.backbone import build_embedder
 from index.encoder import WEIGHTS, Spec, open_encoder
+from index.identity_map import read_identity_map
 from index.schema import CorruptArtifactError, ForeignArtifactError, InvalidValueError
 from tests.views import scenes
 from trainer import pretrain as stage
@@ -23,7 +24,8 @@ from trainer.demo import DemoConfig
 from trainer.demo.crops import CropsConfig
 from trainer.export import export_pretrained
 from trainer.frames import Frames
-from trainer.pretrain import RECIPE, Recipe, pretrain
+from trainer.identity import IdentityConfig
+from trainer.pretrain import RECIPE, Identification, Recipe, pretrain
 from trainer.rebuild import Stages
 from trainer.whiten import HeadConfig
 
@@ -60,6 +62,13 @@ train = { lr = 0.001 }
 """
 
 
+IDENTITY_TABLE = """
+[identity]
+crops = { seed = 9 }
+fit = { dimension = 2, steps = 3 }
+"""
+
+
 def recipe(folder, text):
     path = folder / "recipe.toml"
     path.write_text(text)
@@ -75,7 +84,10 @@ def test_a_recipe_is_its_tables(tmp_path):
     assert second.crops == dataclasses.replace(first.crops, seed=7)
     assert second.train == dataclasses.replace(first.train, lr=0.001)
     assert read.head == HeadConfig({"layer3": 0.5, "layer4": 1.0}, dimension=8)
+    assert read.identity is None
     assert Recipe.read(recipe(tmp_path, "")) == Recipe()
+    told = Recipe.read(recipe(tmp_path, TINY + IDENTITY_TABLE)).identity
+    assert told == Identification(dataclasses.replace(first.crops, seed=9), IdentityConfig(dimension=2, steps=3))
 
 
 @pytest.mark.parametrize(
@@ -95,6 +107,9 @@ def test_a_recipe_is_its_tables(tmp_path):
         ("[crops]\nobjects = 0", r"crops\.objects.*0"),
         ("[train]\npairs = 'far'", "pairs.*far"),
         ("[head]\npower = 2", r"head\.power.*2"),
+        ("[identity]\nhead = 1", r"recipe\.identity.*head.*crops, fit"),
+        ("[identity]\nfit = { rate = 1 }", r"recipe\.identity\.fit.*rate.*steps"),
+        ("[identity]\ncrops = { objects = 0 }", r"crops\.objects.*0"),
     ],
 )
 def test_what_a_recipe_may_not_say_is_named(tmp_path, text, words):
@@ -111,7 +126,7 @@ def test_a_file_that_is_no_recipe_is_named(tmp_path):
 
 def test_the_shipped_recipe_can_be_followed():
     shipped = Recipe.read(RECIPE)
-    seeds = [each.crops.seed for each in shipped.rounds]
+    seeds = [each.crops.seed for each in (*shipped.rounds, shipped.identity)]
     assert len({DemoConfig().seed, *seeds}) == 1 + len(seeds)  # no object of the demo or of another round is in a set
     for each in shipped.rounds:
         assert each.train.architecture == PRESETS["continue"].architecture
@@ -155,6 +170,24 @@ def test_what_it_releases_is_its_encoder(run, tmp_path):
     crops = scenes(5, 32)
     vectors = open_encoder(export_pretrained(tmp_path / "encoder", run / "release"), "openvino").embed(crops)
     np.testing.assert_allclose(vectors, open_encoder(run / "round-2" / "encoder", "openvino").embed(crops), atol=1e-5)
+
+
+def test_an_identity_map_is_fitted_to_objects_of_its_own(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("trainer.identity._LEAST_TRACKS", 2)
+    again = shutil.copytree(run, tmp_path / "run")
+    planned = Recipe.read(recipe(tmp_path, TINY + IDENTITY_TABLE))
+    encoder = pretrain(again, planned)
+    assert encoder == again / "encoder"
+    identity_map = read_identity_map(encoder)
+    assert identity_map.shape == (2, 3)
+    assert np.array_equal(read_identity_map(export_pretrained(tmp_path / "encoder", again / "release")), identity_map)
+    assert Spec.read(encoder).digest != Spec.read(again / "round-2" / "encoder").digest
+    crops = scenes(5, 32)
+    vectors = [open_encoder(folder, "openvino").embed(crops) for folder in (encoder, again / "round-2" / "encoder")]
+    np.testing.assert_array_equal(*vectors)
+    written = (encoder / "encoder.json").stat().st_mtime_ns
+    pretrain(again, planned)
+    assert (encoder / "encoder.json").stat().st_mtime_ns == written
 
 
 def test_curves_have_a_row_an_epoch(run):

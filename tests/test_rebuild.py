@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from index.encoder import Spec, open_encoder
+from index.identity_map import read_identity_map
 from index.predict import open_predictor
 from index.store import current_version
 from tests.captures import write_capture, write_captures
@@ -18,6 +19,7 @@ from trainer import rebuild as stage
 from trainer.__main__ import main
 from trainer.config import PRESETS
 from trainer.export import export_pretrained, export_random
+from trainer.identity import IdentityConfig
 from trainer.ingest import IngestConfig
 from trainer.pretrained import release
 from trainer.rebuild import RebuildConfig, Stages, rebuild
@@ -94,6 +96,18 @@ def test_a_new_capture_is_indexed_without_training(run):
     shutil.rmtree(run / "captures" / "new")
     rebuild(run / "captures", run / "run", CONFIG)
     assert "novelty" not in open_predictor(run / "run" / "index").index.categories
+
+
+def test_enough_videos_give_the_encoder_an_identity_map(run, tmp_path, monkeypatch):
+    assert read_identity_map(run / "run" / "encoder") is None  # too few of them to know others by
+    monkeypatch.setattr("trainer.identity._LEAST_TRACKS", 5)
+    again = shutil.copytree(run / "run", tmp_path / "run")
+    config = dataclasses.replace(CONFIG, identity=IdentityConfig(dimension=3))
+    rebuild(run / "captures", again, config)
+    predictor = open_predictor(again / "index")
+    assert predictor.index.identity_map.shape == (3, predictor.encoder.dimension)
+    assert predictor.index.identities.shape == (len(predictor.index), 3)
+    assert predictor.neighbours_of(0).matches[0].known in (True, False)
 
 
 def test_another_config_trains_again_and_keeps_the_old_training(run):

@@ -60,6 +60,7 @@ def test_pose_answers_with_the_box_and_where_it_comes_from(client):
     assert iou_3d(corners(found["box"]), QUERY.box.corners[None])[0] > 0.7
     assert 0 < found["confidence"] <= 1
     assert [n["object"] for n in found["neighbors"][:4]] == ["shoe-1"] * 4
+    assert 0.5 < found["matches"][0]["probability"] < 1
     assert found["matches"][0].items() >= {"object": "shoe-1", "category": "shoe", "frames": 4, "known": True}.items()
     assert answer["warnings"] == []
     assert answer["timing_ms"].keys() == {"decode", "embed", "search", "fit", "total"}

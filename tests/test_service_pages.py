@@ -104,7 +104,7 @@ def test_without_samples_there_are_none(root, samples):
 
 def test_what_the_index_holds(client, root):
     held = client.get("/index").json()
-    expected = {"frames": 12, "frames_with_box": 12, "objects": 3, "dimension": 48, "known_threshold": 0.9}
+    expected = {"frames": 12, "frames_with_box": 12, "objects": 3, "dimension": 48, "known_from": 0.5}
     assert held.items() >= expected.items()
     assert held["categories"] == [{"category": name, "frames": 4, "objects": 1} for name in sorted(COLOURS)]
     assert 0 <= held["age_s"] < 600

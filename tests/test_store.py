@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from index.__main__ import main
+from index.identity_map import to_identities
+from index.recognition import SHIPPED
 from index.schema import ArtifactError, CorruptArtifactError, ForeignArtifactError, InvalidValueError
 from index.search import FrameIndex
 from index.store import current_version, open_index, rollback, versions, write_index
@@ -75,17 +77,30 @@ def test_search_refuses(change, field):
 
 
 def test_what_is_written_is_what_is_opened(tmp_path, encoder):
-    name = write(tmp_path / "index", encoder, known_threshold=0.75)
+    name = write(tmp_path / "index", encoder, recognition=SHIPPED)
     opened = open_index(tmp_path / "index")
     assert opened.version == name == current_version(tmp_path / "index")
     assert np.array_equal(opened.vectors, unit_vectors(20))
-    assert (opened.encoder_digest, opened.known_threshold) == ("digest", 0.75)
+    assert (opened.encoder_digest, tuple(opened.recognition)) == ("digest", SHIPPED)
+    assert opened.identities is None
     assert opened.thumbnail(7) == b"jpeg 0 7"
     assert (opened.encoder_path / "encoder.json").read_text() == "{}"
     frame, original = opened.frame(opened.row_of("v/7")), some_frames(20)[7]
     assert (frame.id, frame.category, frame.object_id) == (original.id, original.category, original.object_id)
     assert np.array_equal(frame.box.corners, original.box.corners)
     assert opened.categories == tuple(sorted(CATEGORIES))
+
+
+def test_identities_are_those_of_the_encoders_map(tmp_path, encoder):
+    identity_map = np.random.default_rng(0).normal(size=(4, 16)).astype(np.float32)
+    np.save(encoder / "identity.npy", identity_map)
+    write(tmp_path / "index", encoder)
+    opened = open_index(tmp_path / "index")
+    assert np.array_equal(opened.identity_map, identity_map)
+    assert np.array_equal(opened.identities, to_identities(identity_map, unit_vectors(20)))
+    np.save(encoder / "identity.npy", identity_map.astype(np.float64))
+    with pytest.raises(CorruptArtifactError, match=r"identity\.npy"):
+        write(tmp_path / "index", encoder)
 
 
 def test_a_new_version_is_switched_to_and_can_be_rolled_back(tmp_path, encoder):
@@ -159,6 +174,10 @@ def test_commands(tmp_path, encoder, capsys):
     first, second = (write(root, encoder, seed=seed) for seed in range(2))
     assert main(["info", "--index", str(root)]) == 0
     assert f"* {second}" in capsys.readouterr().out
+    write(root, encoder, recognition=SHIPPED)
+    assert main(["info", "--index", str(root)]) == 0
+    assert "from 10 views on at p >= 0.60, as shipped" in capsys.readouterr().out
+    rollback(root)
     assert main(["verify", "--index", str(root)]) == 0
     assert main(["rollback", "--index", str(root)]) == 0
     assert current_version(root) == first

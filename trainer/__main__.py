@@ -64,7 +64,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_training_options(train)
     train.set_defaults(preset="continue")
     export = add(_export, "checkpoint, or an encoder's weights alone -> encoder artefact", "training", "encoder")
-    export.add_argument("--frames", type=Path, help="frames to fit the whitening to (default: none, plain features)")
+    export.add_argument(
+        "--frames", type=Path, help="frames to fit whitening and identity map to (default: none, plain features)"
+    )
     build = add(_build, "frames + encoder -> a new version of the index", "frames", "encoder", "index")
     build.add_argument("--splits", nargs="+", default=["train", "valid"])
     evaluate = add(_evaluate, "measure an index on the test split", "frames", "encoder", "index")
@@ -244,6 +246,7 @@ def _export(options: argparse.Namespace) -> None:
     from index.encoder import MANIFEST
     from index.schema import InvalidValueError
     from trainer.export import export, export_pretrained
+    from trainer.identity import IdentityConfig
 
     if (options.training / MANIFEST).exists():
         if options.frames:
@@ -251,7 +254,7 @@ def _export(options: argparse.Namespace) -> None:
             raise InvalidValueError("frames", options.frames, bound)
         export_pretrained(options.encoder, options.training)
     else:
-        export(options.training, options.encoder, options.frames)
+        export(options.training, options.encoder, options.frames, identity=IdentityConfig())
 
 
 def _build(options: argparse.Namespace) -> None:

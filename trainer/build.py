@@ -11,14 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.encoder import open_encoder
+from index.identity_map import read_identity_map
 from index.picture import encode_jpeg
 from index.schema import InvalidValueError
 from index.search import FrameIndex
 from index.store import write_index
-from trainer.calibrate import box_calibration, known_threshold
+from trainer.calibrate import box_calibration
 from trainer.frames import Frames
 from trainer.inference import embed_frames
 from trainer.layout import layout
+from trainer.recognise import recognitions
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +31,7 @@ class BuildConfig:
 
     splits: tuple[str, ...] = ("train", "valid")  # the test split is for measuring: indexed, it would find itself
     thumbnail_side: int = 320  # longest side in pixels: enough to draw a box on, about 10 kB
-    false_accepts: float = 0.05  # how often an unknown object may be called known; sets the manifest's known_threshold
+    false_accepts: float = 0.05  # how often an unknown object may be called known; thresholds of ``known``
     map_frames: int = 10_000  # as many are laid out by t-SNE for the page's map: about half a minute
     keep: int = 5  # versions kept for rollback
     device: str = "auto"
@@ -56,7 +58,8 @@ def build(frames: Path, encoder: Path, out: Path, config: BuildConfig | None = N
     items = [chosen.frame(row) for row in range(len(chosen))]
     thumbnails = (_thumbnail(chosen.image(row), config.thumbnail_side) for row in range(len(chosen)))
     index = FrameIndex.from_frames(vectors, items)
-    threshold, calibration = known_threshold(index, config.false_accepts), box_calibration(index, items)
+    index.identity_map = read_identity_map(encoder)
+    known, calibration = recognitions(index, chosen.sequence, config.false_accepts), box_calibration(index, items)
     name = write_index(
         out,
         vectors,
@@ -64,9 +67,9 @@ def build(frames: Path, encoder: Path, out: Path, config: BuildConfig | None = N
         thumbnails,
         encoder,
         runtime.digest,
-        threshold,
         config.keep,
         calibration,
+        known,
         layout(index, config.map_frames),
     )
     logger.info("index version %s: %d frames", name, len(items))

@@ -18,20 +18,6 @@ from index.search import FrameIndex
 _HIT = 0.5  # the IoU above which a box is good
 
 
-def known_threshold(index: FrameIndex, false_accepts: float, samples: int = 2000) -> float | None:
-    """The similarity that a frame reaches to some *other* object in only ``false_accepts`` of the cases.
-
-    None when there is only one object.
-    """
-    if len(index.objects) < 2:
-        return None
-    best = [
-        index.search(index.vectors[[row]], 1, exclude_object=index.object_of(row))[0][0, 0]
-        for row in _sampled(np.arange(len(index)), samples)
-    ]
-    return float(np.quantile(best, 1 - false_accepts))
-
-
 def box_calibration(index: FrameIndex, frames: Sequence[Frame], samples: int = 1000) -> Calibration | None:
     """What the signs of ``index.confidence`` mean in this index; None where it holds too little to tell.
 

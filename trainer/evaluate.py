@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from index.encoder import Encoder, Spec, open_encoder
 from index.fit import fit_box
+from index.identity_map import to_identities
 from index.iou import iou_3d
 from index.predict import DEFAULT_K, Predictor, open_predictor
 from index.schema import Box, Frame, GeometryError, InvalidValueError, View
@@ -30,6 +31,7 @@ from trainer.export import export_random
 from trainer.frames import Frames
 from trainer.inference import embed_frames, predict_frame
 from trainer.metrics import Estimate, average_precisions, category_mean
+from trainer.open_set import open_set
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +72,12 @@ _COLUMNS = {
 }
 
 
+_KNOWN = (
+    "{views:>2} frames of an object: the best match is right in {right:.1%}, and known in {accepts:.1%}; "
+    "{false_accepts:.1%} of objects that are not indexed are called known"
+)
+
+
 def evaluate(frames: Path, encoder: Path, index: Path, out: Path, config: EvaluateConfig | None = None) -> Path:
     """Measures the current index on the test split and writes ``out`` (JSON); ``table`` prints it.
 
@@ -80,6 +88,11 @@ def evaluate(frames: Path, encoder: Path, index: Path, out: Path, config: Evalua
         category: share of queries whose nearest frame is of the right category.
         reid_other_video: mean average precision of finding the object in videos other than the query's.
         reid_same_video: the paper's figure: all other test frames, those of the query's own video included.
+
+    ``open_set`` (``trainer.open_set``; plain means over queries of 1, 3 and 10 frames where videos are long enough):
+    how often the index, with half of the test objects added by one of their videos each, calls a stranger known; how
+    often it calls a known object so, by the right name; how often its best match is right. Empty where fewer than two
+    test objects were filmed more than once.
 
     Returns:
         ``out``.
@@ -95,12 +108,14 @@ def evaluate(frames: Path, encoder: Path, index: Path, out: Path, config: Evalua
         random = open_encoder(_untrained(encoder, Path(folder) / "encoder", config.seed), config.device)
         rows.append(_measure("random network", _in_memory(random, references), queries, config))
     rows.append(_measure("trained encoder", trained, queries, config))
+    known = _known(trained, queries)
     result = {
         "queries": len(queries),
         "query_sequences": len(set(queries.sequence)),
         "references": len(references),
         "config": asdict(config),
         "rows": [asdict(row) for row in rows],
+        "open_set": known,
     }
     out.write_text(json.dumps(result, indent=2) + "\n")
     return out
@@ -122,6 +137,8 @@ def table(result: Path) -> str:
             "indexed frames of other objects; percent [95 % interval over videos]",
             "",
             *text,
+            *([""] if content["open_set"] else []),
+            *(_KNOWN.format(views=views, **shares) for views, shares in content["open_set"].items()),
         ]
     )
 
@@ -156,16 +173,32 @@ def _measure(name: str, predictor: Predictor, queries: Frames, config: EvaluateC
     consensus = [prediction.fit.box if prediction.fit else None for prediction in predictions]
     right = np.array([p.category == t.category for p, t in zip(predictions, truths, strict=True)], dtype=np.float64)
     vectors = embed_frames(predictor.encoder, queries, "embed queries")
+    identities = to_identities(predictor.index.identity_map, vectors)
     return Row(
         name,
         iou_paper=_share_of_hits(paper, queries, truths),
         iou_nearest=_share_of_hits(nearest, queries, truths),
         iou_service=_share_of_hits(consensus, queries, truths),
         category=category_mean(right, queries.category, queries.sequence),
-        reid_other_video=_reid(vectors, queries, same_video=False),
-        reid_same_video=_reid(vectors, queries, same_video=True),
+        reid_other_video=_reid(identities, queries, same_video=False),
+        reid_same_video=_reid(identities, queries, same_video=True),
         iou_by_category=_by_category(_hits(consensus, truths), queries.category),
     )
+
+
+def _known(predictor: Predictor, queries: Frames) -> dict[str, dict[str, float]]:
+    vectors, index = embed_frames(predictor.encoder, queries, "embed queries"), predictor.index
+    assert isinstance(index, FrameIndex)  # nothing is enrolled beside it
+    result = {}
+    for recognition in index.recognition:
+        answers = open_set(index, vectors, queries, recognition.views)
+        if answers:
+            result[str(recognition.views)] = {
+                "right": answers.hits(),
+                "accepts": answers.accepts(),
+                "false_accepts": answers.false_accepts(),
+            }
+    return result
 
 
 def _carried(reference: Frame, query: View) -> Box | None:

@@ -2,37 +2,49 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
+import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import openvino
 import torch
+from numpy.typing import NDArray
 from openvino.frontend import FrontEndManager
 from openvino.frontend.pytorch.fx_decoder import TorchFXPythonDecoder
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from index.backbone import IMAGENET_MEAN, IMAGENET_STD, build_backbone, build_embedder, unit_features
-from index.encoder import GRAPH, GRAPH_WEIGHTS, WEIGHTS, Spec, file_digest
+from index.encoder import GRAPH, GRAPH_WEIGHTS, IDENTITY, MANIFEST, WEIGHTS, Spec, file_digest
+from index.identity_map import read_identity_map
 from index.schema import CorruptArtifactError
 from trainer.config import TrainConfig, read_config
 from trainer.frames import Frames
+from trainer.identity import IdentityConfig, identity_map
 from trainer.pretrained import PRETRAINED
 from trainer.train import CHECKPOINT
 from trainer.whiten import HeadConfig, fit_head
 
 
-def export(checkpoint: Path, out: Path, frames: Path | None = None, head: HeadConfig | None = None) -> Path:
+def export(
+    checkpoint: Path,
+    out: Path,
+    frames: Path | None = None,
+    head: HeadConfig | None = None,
+    identity: IdentityConfig | None = None,
+) -> Path:
     """Writes the backbone of the run that ``trainer.train.train`` left in ``checkpoint`` as an encoder artefact.
 
-    frames: whose ``train`` split the ``head`` is fitted to; None: no head, the pooled features are the embedding, as in
-    the paper. An artefact that lies at ``out`` is replaced once the new one is complete. Returns ``out``.
-    Raises CorruptArtifactError when there is no readable checkpoint.
+    frames: whose ``train`` split ``head`` and ``identity`` map are fitted to; None: neither, pooled features are the
+    embedding, as in the paper. identity: None: no such map. An artefact that lies at ``out`` is replaced once the new
+    one is complete. Returns ``out``. Raises CorruptArtifactError when there is no readable checkpoint.
     """
     config = read_config(checkpoint)
     try:
@@ -46,9 +58,12 @@ def export(checkpoint: Path, out: Path, frames: Path | None = None, head: HeadCo
     training: dict[str, Any] = {"config": asdict(config), "steps": state["global_step"], "epochs": state["epoch"] + 1}
     if frames is None:
         return _publish(backbone, config, {}, training, out)
-    head = head or HeadConfig()
-    embedder, described = _with_head(backbone, config, Frames.open(frames), head)
-    return _publish(embedder, config, described, training | {"whitening_power": head.power}, out)
+    head, everything = head or HeadConfig(), Frames.open(frames)
+    learnt = everything.select(everything.split == "train")
+    embedder, described = _with_head(backbone, config, learnt, head)
+    training |= {"whitening_power": head.power}
+    fit = (lambda draft: identity_map(draft, learnt, identity)) if identity else _no_identity
+    return _publish(embedder, config, described, training, out, fit)
 
 
 def _with_head(
@@ -57,7 +72,7 @@ def _with_head(
     """The backbone with a head fitted to it, and the head as the artefact's manifest has it."""
     if not head.layers:
         return backbone, {}
-    weight, bias = fit_head(backbone, frames.select(frames.split == "train"), config.input_size, head)
+    weight, bias = fit_head(backbone, frames, config.input_size, head)
     described = {"layers": dict(head.layers), "dimension": len(weight)}
     embedder = build_embedder(config.architecture, {}, described)
     embedder.load_state_dict(
@@ -73,7 +88,18 @@ def export_pretrained(out: Path, source: Path = PRETRAINED) -> Path:
     network = build_embedder(spec.architecture, spec.architecture_kwargs, spec.head)
     network.load_state_dict(load_file(source / WEIGHTS))
     config = TrainConfig(architecture=spec.architecture, input_size=spec.input_size)
-    return _publish(network, config, spec.head, spec.training, out)
+    return _publish(network, config, spec.head, spec.training, out, lambda _: read_identity_map(source))
+
+
+def export_identified(encoder: Path, out: Path, frames: Path, config: IdentityConfig) -> Path:
+    """Writes the artefact ``encoder`` to ``out``, which is returned, with an identity map of the ``train`` split."""
+    everything = Frames.open(frames)
+    learnt = everything.select(everything.split == "train")
+    with _replacing(out) as draft:
+        for name in (MANIFEST, *Spec.read(encoder).files):
+            shutil.copyfile(encoder / name, draft / name)
+        _add_identity(draft, identity_map(encoder, learnt, config))
+    return out
 
 
 def export_random(config: TrainConfig, out: Path, seed: int) -> Path:
@@ -84,19 +110,45 @@ def export_random(config: TrainConfig, out: Path, seed: int) -> Path:
     return _publish(backbone, config, {}, {"random_seed": seed}, out)
 
 
+def _no_identity(_: Path) -> None:
+    return None
+
+
 def _publish(
-    network: nn.Module, config: TrainConfig, head: Mapping[str, Any], training: Mapping[str, Any], out: Path
+    network: nn.Module,
+    config: TrainConfig,
+    head: Mapping[str, Any],
+    training: Mapping[str, Any],
+    out: Path,
+    identity: Callable[[Path], NDArray[np.float32] | None] = _no_identity,
 ) -> Path:
-    """Writes the artefact beside ``out`` and renames it into place."""
+    """Writes the artefact to ``out``; ``identity`` fits its identity map to the rest of it."""
+    with _replacing(out) as draft:
+        _write(network, config, head, training, draft)
+        _add_identity(draft, identity(draft))
+    return out
+
+
+@contextmanager
+def _replacing(out: Path) -> Iterator[Path]:
+    """An empty folder beside ``out`` that is renamed to it at the end."""
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as beside:
         draft, replaced = Path(beside) / "new", Path(beside) / "old"
         draft.mkdir()
-        _write(network, config, head, training, draft)
+        yield draft
         if out.exists():
             out.rename(replaced)
         draft.rename(out)
-    return out
+
+
+def _add_identity(folder: Path, identity: NDArray[np.float32] | None) -> None:
+    """Completes an artefact that has none by an identity map, where there is one."""
+    if identity is None:
+        return
+    np.save(folder / IDENTITY, identity, allow_pickle=False)
+    spec = Spec.read(folder)
+    dataclasses.replace(spec, files={**spec.files, IDENTITY: file_digest(folder / IDENTITY)}).write(folder)
 
 
 def _write(

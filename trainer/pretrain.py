@@ -8,7 +8,9 @@ objects of its own and trains on from the weights of the one before, so new obje
     <run>/round-1/frames/       the first round's set (trainer.demo.crops)
     <run>/round-1/training/     its checkpoint and TensorBoard log (trainer.train)
     <run>/round-1/encoder/      what it learnt, as an encoder artefact (index.encoder); then round-2, and so on
-    <run>/release/              the part of the last round's encoder that ships: what lies in trainer/pretrained
+    <run>/identity/frames/      further objects, which the encoder has not seen: the identity map is fitted to them
+    <run>/encoder/              the last round's encoder with that map (trainer.identity)
+    <run>/release/              the part of it that ships: what lies in trainer/pretrained
     <run>/curves.csv            what was logged, a row an epoch
     <run>/curves.png            the same as a picture
 """
@@ -24,17 +26,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from index.encoder import Spec
 from index.schema import CorruptArtifactError, InvalidValueError
 from trainer.config import TrainConfig
 from trainer.demo.crops import CropsConfig, draw_crops
-from trainer.export import export
+from trainer.export import export, export_identified
+from trainer.identity import IdentityConfig
 from trainer.pretrained import release
 from trainer.rebuild import Stages
 from trainer.train import CHECKPOINT, train
 from trainer.whiten import HeadConfig
 
 RECIPE = Path(__file__).with_name("pretrain.toml")
-Config = TypeVar("Config", CropsConfig, TrainConfig, HeadConfig)
+Config = TypeVar("Config", CropsConfig, TrainConfig, HeadConfig, IdentityConfig)
 Log = dict[str, dict[int, float]]  # figures by name, each by epoch
 
 
@@ -47,19 +51,29 @@ class Round:
 
 
 @dataclass(frozen=True)
+class Identification:
+    """What the identity map is fitted to, and how."""
+
+    crops: CropsConfig = field(default_factory=CropsConfig)
+    fit: IdentityConfig = field(default_factory=IdentityConfig)
+
+
+@dataclass(frozen=True)
 class Recipe:
     """What decides a pre-training."""
 
     rounds: tuple[Round, ...] = (Round(),)
     head: HeadConfig = field(default_factory=HeadConfig)
+    identity: Identification | None = None  # None: no identity map
 
     @classmethod
     def read(cls, path: Path) -> Recipe:
         """A TOML file with the tables ``[crops]``, ``[train]`` and ``[head]``, whose keys are the configs' fields.
 
         Without ``[[rounds]]`` there is one round; with them, each has tables ``crops`` and ``train`` of its own for
-        what it does differently. What the file leaves out has the config's default. Raises CorruptArtifactError for a
-        file that is not TOML, InvalidValueError, naming table and key, for a key or a value that cannot be.
+        what it does differently; so has ``[identity]`` a table ``crops`` and one ``fit``. What the file leaves out has
+        the config's default. Raises CorruptArtifactError for a file that is not TOML, InvalidValueError, naming table
+        and key, for a key or a value that cannot be.
         """
         try:
             tables = tomllib.loads(path.read_text())
@@ -68,18 +82,26 @@ class Recipe:
         rounds = tables.pop("rounds", [{}])
         if not isinstance(rounds, list) or not rounds:
             raise InvalidValueError("recipe.rounds", rounds, "one [[rounds]] at least")
-        _known("recipe", tables, ("crops", "train", "head"))
+        _known("recipe", tables, ("crops", "train", "head", "identity"))
         for number, own in enumerate(rounds, 1):
             _known(f"recipe.rounds.{number}", own, ("crops", "train"))
         shared = _round(Round(), "", tables)  # checked by itself, so that a mistake is named where it was made
         parts = tuple(_round(shared, f"rounds.{number}.", own) for number, own in enumerate(rounds, 1))
-        return cls(parts, _config(HeadConfig(), "head", tables.get("head", {})))
+        head = _config(HeadConfig(), "head", tables.get("head", {}))
+        return cls(parts, head, _identification(shared.crops, tables["identity"]) if "identity" in tables else None)
 
 
 def _round(defaults: Round, prefix: str, tables: Mapping[str, Any]) -> Round:
     """``defaults`` but for the values in ``tables``, which errors name with ``prefix``."""
     crops = _config(defaults.crops, f"{prefix}crops", tables.get("crops", {}))
     return Round(crops, _config(defaults.train, f"{prefix}train", tables.get("train", {})))
+
+
+def _identification(crops: CropsConfig, tables: Any) -> Identification:
+    """What the table ``identity`` says; ``crops`` are the recipe's."""
+    _known("recipe.identity", tables, ("crops", "fit"))
+    fit = _config(IdentityConfig(), "identity.fit", tables.get("fit", {}))
+    return Identification(_config(crops, "identity.crops", tables.get("crops", {})), fit)
 
 
 def _known(name: str, values: Any, names: Sequence[str]) -> None:
@@ -100,13 +122,26 @@ def _config(defaults: Config, table: str, values: Any) -> Config:
 
 
 def pretrain(run: Path, recipe: Recipe) -> Path:
-    """Runs every stage that is not up to date, and returns the last round's encoder."""
+    """Runs every stage that is not up to date, and returns the encoder."""
     stages, folders = Stages(run), [run / f"round-{number}" for number in range(1, len(recipe.rounds) + 1)]
     for number, planned in enumerate(recipe.rounds):
         _follow(stages, folders[number], planned, recipe.head, folders[number - 1] if number else None)
         write_curves([folder / "training" for folder in folders[: number + 1]], run)
-    release(folders[-1] / "encoder", run / "release")
-    return folders[-1] / "encoder"
+    encoder = folders[-1] / "encoder"
+    if recipe.identity:
+        encoder = _identify(stages, run, recipe.identity, encoder)
+    release(encoder, run / "release")
+    return encoder
+
+
+def _identify(stages: Stages, run: Path, planned: Identification, learnt: Path) -> Path:
+    """The encoder ``learnt`` with an identity map."""
+    frames, encoder, crops = run / "identity" / "frames", run / "encoder", dataclasses.asdict(planned.crops)
+    stages.run("identity draw", crops, frames / "frames.parquet", lambda: draw_crops(frames, planned.crops))
+    wanted = {"crops": crops, "fit": dataclasses.asdict(planned.fit), "encoder": Spec.read(learnt).digest}
+    fit = lambda: export_identified(learnt, encoder, frames, planned.fit)  # noqa: E731
+    stages.run("identity fit", wanted, encoder, fit)
+    return encoder
 
 
 def _follow(stages: Stages, folder: Path, planned: Round, head: HeadConfig, before: Path | None) -> None:

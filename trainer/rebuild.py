@@ -30,6 +30,7 @@ from trainer.config import TrainConfig, read_config
 from trainer.evaluate import EvaluateConfig, evaluate
 from trainer.export import export, export_pretrained
 from trainer.frames import Frames
+from trainer.identity import IdentityConfig
 from trainer.ingest import IngestConfig, ingest
 from trainer.pretrained import PRETRAINED
 from trainer.train import train
@@ -45,6 +46,7 @@ class RebuildConfig:
     ingest: IngestConfig = field(default_factory=IngestConfig)
     train: TrainConfig | None = None  # None: the encoder that ships, without training
     head: HeadConfig = field(default_factory=HeadConfig)
+    identity: IdentityConfig | None = field(default_factory=IdentityConfig)  # None: no identity map
     build: BuildConfig = field(default_factory=BuildConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     init: Path | None = PRETRAINED  # the encoder to continue from; None: random weights
@@ -143,8 +145,10 @@ def _train_and_export(stages: Stages, run: Path, config: RebuildConfig, wanted: 
         "train": stages.done["train"]["inputs"],
         "when": (training / "config.json").stat().st_mtime_ns,
         "head": asdict(config.head),
+        "identity": config.identity and asdict(config.identity),
     }
-    stages.run("export", trained, encoder, lambda: export(training, encoder, frames, config.head))
+    write = lambda: export(training, encoder, frames, config.head, config.identity)  # noqa: E731
+    stages.run("export", trained, encoder, write)
 
 
 def _digest(inputs: Mapping[str, Any]) -> str:

@@ -56,7 +56,7 @@ export class Atlas {
       ["Frames", count(index.frames), `${count(index.frames_with_box)} with a box`],
       ["Objects", count(index.objects)],
       ["Built", `${age(index.age_s)} ago`, new Date(index.created).toLocaleString("en-GB")],
-      ["Known from", index.known_threshold?.toFixed(3) ?? "never", "similarity"],
+      ["Known from", index.known_from?.toFixed(2) ?? "never", "probability"],
       ["Embedding", count(index.dimension), "dimensions"],
       index.calibrated_on
         ? ["Confidence", count(index.calibrated_on), "frames calibrate it"]

@@ -58,16 +58,16 @@ function outline({ corners, corners_px: points }) {
 /** Objects, each with its score; whether that is enough to call it known. */
 export function showMatches(list, matches) {
   list.replaceChildren(
-    ...matches.map(({ object, category, score, frames, known }) => {
+    ...matches.map(({ object, category, score, frames, probability, known }) => {
       const bar = h("i", {});
-      bar.style.width = `${100 * Math.max(0, score)}%`;
+      bar.style.width = `${100 * Math.max(0, probability ?? score)}%`;
       const word = known === null ? "" : known ? "known" : "not known";
       return h(
         "li",
         {},
         h("span", { class: "name" }, object, h("small", {}, `${category}, ${frames} of the neighbours`)),
         h("span", { class: "meter" }, bar),
-        h("b", {}, score.toFixed(3)),
+        h("b", {}, probability === null ? score.toFixed(3) : `${(100 * probability).toFixed(0)} %`),
         h("span", { class: known ? "pill yes" : "pill" }, word),
       );
     }),
