@@ -17,12 +17,12 @@ from tests.service_fixtures import wait_until
 ROOT = Path(__file__).parent.parent
 # The app of the tests: the colours' encoder, a real server around it.
 _COLOURS = """
-import sys
-from pathlib import Path
-from service import __main__ as command
+from service.app import create_app
+from service.server import server_of
+from service.settings import Settings
 from tests.service_fixtures import open_colours
-command.create_app = lambda settings, app=command.create_app: app(settings, open_colours)
-command.main()
+settings = Settings(_cli_parse_args=True)
+server_of(create_app(settings, open_colours), settings).run()
 """
 
 
