@@ -26,10 +26,10 @@ from index.encoder import open_encoder
 from index.picture import encode_jpeg
 from index.schema import Frame, View
 from index.store import open_index
-from service.enrolled import Enrolee, Kept, Receipt
-from service.enrolment import EnrolmentStore, _insert
-from service.followed import Enrolment, Followed
-from service.keep import embed, keep
+from service.enrolment.followed import Enrolment, Followed
+from service.enrolment.keep import embed, keep
+from service.enrolment.records import Enrolee, Kept, Receipt
+from service.enrolment.store import EnrolmentStore, _insert
 from service.live import LiveIndex
 from tests.serving import served
 

@@ -13,7 +13,7 @@ from index.identity import Match
 from index.predict import Prediction
 from index.schema import Array, Box, Camera, Neighbour, View
 from service.engine import Result, Spent
-from service.followed import Enrolment
+from service.enrolment.followed import Enrolment
 from service.live import Failure, JoinedVersion, Snapshot
 from service.problems import Problem, problem_from_error
 

@@ -3,51 +3,35 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import logging.config
 import os
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated
 
 import cv2
-from fastapi import APIRouter, Depends, FastAPI, Form, Query, Request, Response
+from fastapi import APIRouter, FastAPI, Request
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import PlainTextResponse
 
 from index.encoder import Encoder, open_encoder
-from index.predict import DEFAULT_K
-from service import objects, overview, pages, problems
+from service import overview, pages, problems, queries
 from service.answers import (
     AliveAnswer,
-    NeighborsAnswer,
-    PoseAnswer,
     ReadyAnswer,
-    neighbors_answer,
-    pose_answer,
     ready_answer,
 )
 from service.draining import draining_first
 from service.engine import Engine
-from service.enrol import Enroller
-from service.followed import Enrolment
-from service.forms import (
-    MEDIA_TYPE,
-    Category,
-    K,
-    NeighborsForm,
-    PoseForm,
-    ViewsForm,
-    require_multipart,
-    require_multipart_of_views,
-)
+from service.enrolment import routes as objects
+from service.enrolment.enrol import Enroller
+from service.enrolment.followed import Enrolment
 from service.live import DrainingError, LiveIndex
 from service.logs import log_config
 from service.metrics import Metrics
 from service.openapi import SERVERS, complete, operation_id, refusals
-from service.routing import Link, Running, Service
+from service.routing import Running, Service
 from service.settings import Settings
 from service.stack import add_middlewares
 from service.tracing import trace
@@ -68,105 +52,21 @@ curl -F image=@cup.jpg -F 'camera={"fx": 525, "fy": 525, "cx": 240, "cy": 320}' 
      http://localhost:8000/pose
 ```
 """
-_THUMBNAIL_AGE_S = 300
 SETTINGS = "NEARPOSE_SETTINGS_OF_PROCESSES"  # environment variable: all settings, as JSON
 
 EncoderOpener = Callable[[Path, str], Encoder]
 
 
-_UPLOAD_REFUSALS = refusals(
-    _413="The body is over the limit.",
-    _415="The body is not multipart/form-data.",
-    _422="A field is missing, outside its bound, or does not fit the others; the problem names it.",
-    _503="No index is loaded yet, too many requests wait already, or it took too long.",
-)
-_MULTIPART = [Depends(require_multipart)]
-router = APIRouter(responses=refusals(default="Any refusal."))
+router = APIRouter(tags=["operation"], responses=refusals(default="Any refusal."))
 
 
-@router.post("/pose", tags=["queries"], responses=_UPLOAD_REFUSALS, dependencies=_MULTIPART)
-async def pose(form: Annotated[PoseForm, Form(media_type=MEDIA_TYPE)], service: Running, link: Link) -> PoseAnswer:
-    """Where and how the object in each rect stands.
-
-    Where one rect of several has no box, its `box` is null and its `problem` says why. Where there is only one rect,
-    and nothing that stands on the plane could be seen there, the request is refused with a problem of `plane`.
-    Neighbors without a pose are no reason to refuse: `box` is null, `neighbors` and `matches` are there.
-    """
-    query = form.query(await form.image.read())
-    return await service.answer(lambda: pose_answer(service.engine.pose(query), link))
-
-
-@router.post(
-    "/pose/views", tags=["queries"], responses=_UPLOAD_REFUSALS, dependencies=[Depends(require_multipart_of_views)]
-)
-async def pose_of_views(
-    form: Annotated[ViewsForm, Form(media_type=MEDIA_TYPE)], service: Running, link: Link
-) -> PoseAnswer:
-    """Where and how one object stands that several pictures show: one box that fits them all.
-
-    The object has not moved between the pictures, and the camera's poses are known. `objects` has one entry for each
-    image: its neighbors, and the same box in that image's camera. The confidence is calibrated on single pictures;
-    several are surer than it says.
-    """
-    query = form.query([await image.read() for image in form.image])
-    return await service.answer(lambda: pose_answer(service.engine.pose_of_views(query), link))
-
-
-@router.post("/neighbors", tags=["queries"], responses=_UPLOAD_REFUSALS, dependencies=_MULTIPART)
-async def neighbors(
-    form: Annotated[NeighborsForm, Form(media_type=MEDIA_TYPE)], service: Running, link: Link
-) -> NeighborsAnswer:
-    """Which indexed frames and known objects a picture is most like."""
-    query = form.query(await form.image.read())
-    return await service.answer(lambda: neighbors_answer(service.engine.neighbours(query), link))
-
-
-@router.get(
-    "/neighbors",
-    tags=["queries"],
-    responses=refusals(
-        _404="No such frame.", _422="A parameter is missing or outside its bound; the problem names it."
-    ),
-)
-async def neighbors_of_frame(
-    frame: Annotated[str, Query(description="The frame's id.")],
-    service: Running,
-    link: Link,
-    k: K = DEFAULT_K,
-    category: Category = None,
-) -> NeighborsAnswer:
-    """Which other indexed frames and known objects an indexed frame is most like."""
-    engine = service.engine
-    return await service.answer(lambda: neighbors_answer(engine.neighbours_of(frame, k, category), link))
-
-
-@router.get(
-    "/frames/{frame:path}/image.jpg",
-    tags=["queries"],
-    response_class=Response,
-    responses={
-        200: {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}},
-        304: {"description": "Not modified"},
-        **refusals(_404="No such frame."),
-    },
-)
-def frame_image(frame: str, request: Request, service: Running) -> Response:
-    """The picture of an indexed frame, as a small JPEG."""
-    jpeg = service.engine.thumbnail(frame)
-    tag = f'"{hashlib.sha256(jpeg).hexdigest()[:32]}"'
-    headers = {"ETag": tag, "Cache-Control": f"public, max-age={_THUMBNAIL_AGE_S}"}
-    if tag in request.headers.get("if-none-match", ""):
-        return Response(status_code=304, headers=headers)
-    return Response(jpeg, headers=headers, media_type="image/jpeg")
-
-
-@router.get("/healthz", tags=["operation"])
+@router.get("/healthz")
 async def healthz() -> AliveAnswer:
     """That the process answers, whatever the state of the index."""
     return AliveAnswer()
 
 
-@router.get("/readyz", tags=["operation"], responses=refusals(_503="No index is loaded yet, or the server stops."))
+@router.get("/readyz", responses=refusals(_503="No index is loaded yet, or the server stops."))
 def readyz(request: Request, service: Running) -> ReadyAnswer:
     """Whether an index is loaded, and which; 503 too while the server is about to stop."""
     if request.app.state.draining.is_set():
@@ -174,7 +74,7 @@ def readyz(request: Request, service: Running) -> ReadyAnswer:
     return ready_answer(service.live.snapshot, service.live.failure, service.enrolment)
 
 
-@router.get("/metrics", tags=["operation"], response_class=PlainTextResponse)
+@router.get("/metrics", response_class=PlainTextResponse)
 def metrics(service: Running) -> PlainTextResponse:
     """What Prometheus reads: requests, latencies, batches, the queue, the index."""
     return PlainTextResponse(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
@@ -207,8 +107,9 @@ def create_app(settings: Settings, open_encoder: EncoderOpener | None = None) ->
     app.state.draining = threading.Event()
     app.state.metrics = Metrics()
     app.state.tracing = trace(app)
-    app.include_router(router)
+    app.include_router(queries.router)
     app.include_router(objects.router)
+    app.include_router(router)
     app.include_router(overview.router, responses=refusals(default="Any refusal."))
     pages.install(app, settings.samples, responses=refusals(default="Any refusal."))
     problems.install(app)

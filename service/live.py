@@ -17,8 +17,8 @@ from index.predict import Predictor
 from index.schema import ArtifactError, NearposeError
 from index.store import IndexVersion, current_version, open_index, read_manifest, versions
 from service.batching import BatchedPredictor
-from service.catalogue import Catalogue
-from service.followed import Enrolment, Followed
+from service.enrolment.catalogue import Catalogue
+from service.enrolment.followed import Enrolment, Followed
 
 logger = logging.getLogger(__name__)
 

@@ -18,8 +18,8 @@ from starlette.types import Receive, Scope, Send
 
 from index.schema import GeometryError, ImageError, InvalidValueError, NearposeError, NoPoseError, OutOfViewError
 from service.engine import UnknownFrameError
-from service.enrolment import KeyReusedError, UnknownObjectError
-from service.enrolment_file import EnrolmentUnavailableError, StorageFullError
+from service.enrolment.file import EnrolmentUnavailableError, StorageFullError
+from service.enrolment.store import KeyReusedError, UnknownObjectError
 from service.live import DrainingError, NotReadyError
 from service.workers import OverloadedError
 

@@ -11,8 +11,8 @@ from fastapi import Depends, Request
 
 from service.answers import ImageUrl, NeighborsAnswer, PoseAnswer
 from service.engine import Engine
-from service.enrol import Enroller
-from service.followed import Enrolment
+from service.enrolment.enrol import Enroller
+from service.enrolment.followed import Enrolment
 from service.live import LiveIndex
 from service.metrics import Metrics
 from service.tracing import Tracing

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from index.schema import Box, CorruptArtifactError, ForeignArtifactError, Frame, InvalidValueError, View
 from index.table import row_from_frame
-from service.enrolled import Enrolee, Kept
-from service.enrolment import EnrolmentStore, KeyReusedError, UnknownObjectError
-from service.enrolment_file import EnrolmentUnavailableError, StorageFullError
+from service.enrolment.file import EnrolmentUnavailableError, StorageFullError
+from service.enrolment.records import Enrolee, Kept
+from service.enrolment.store import EnrolmentStore, KeyReusedError, UnknownObjectError
 from tests.scenes import standing_frame
 
 LARGE = 2**30

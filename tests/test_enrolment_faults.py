@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks.enrolment_kill import enrol, kill_again_and_again, verdict
-from service.enrolment import EnrolmentStore
+from service.enrolment.store import EnrolmentStore
 from tests.service_fixtures import build_index, client_of, encoded
 from tests.serving import served
 

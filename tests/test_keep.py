@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from index.picture import decode_picture
-from service.keep import embed, keep
+from service.enrolment.keep import embed, keep
 from tests.scenes import standing_frame
 from tests.service_fixtures import ColourEncoder, picture_of
 

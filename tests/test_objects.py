@@ -11,7 +11,7 @@ import pytest
 
 from index.iou import iou_3d
 from service.decode import decode
-from service.objects import ObjectDetailAnswer, ObjectsAnswer, ReceiptAnswer
+from service.enrolment.routes import ObjectDetailAnswer, ObjectsAnswer, ReceiptAnswer
 from tests.enrolling import enrolled, nearest, shown, vase
 from tests.scenes import standing_frame
 from tests.service_fixtures import (

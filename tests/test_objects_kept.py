@@ -130,11 +130,11 @@ def test_a_damaged_file_is_told_and_the_index_goes_on_answering(root, caplog):
         assert len(listed["objects"]) == 3
         assert "may be missing" in listed["warnings"][0]
     assert (root / "enrolled.sqlite").read_bytes() == content
-    assert len([record for record in caplog.records if record.name == "service.followed"]) == 1
+    assert len([record for record in caplog.records if record.name == "service.enrolment.followed"]) == 1
 
 
 def test_a_file_that_is_mended_is_used_again(root, monkeypatch):
-    monkeypatch.setattr("service.followed._RETRY_S", 0)
+    monkeypatch.setattr("service.enrolment.followed._RETRY_S", 0)
     file = root / "enrolled.sqlite"
     with client_of(root) as client:
         frame = enrolled(client, vase()).json()["frame"]
@@ -179,7 +179,7 @@ def test_in_a_read_only_folder_enrolment_is_off_and_said_once(caplog):
         finally:
             os.seteuid(user)
             (folder / "index").chmod(0o755)
-    assert len([record for record in caplog.records if record.name == "service.followed"]) == 1
+    assert len([record for record in caplog.records if record.name == "service.enrolment.followed"]) == 1
 
 
 def test_a_file_in_a_read_only_folder_is_searched():

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 from index.schema import Box, Frame, InvalidValueError, Plane, Rect, View, checked_rect
 from index.search import Vectors
-from service.catalogue import Known, find_object, objects_after
 from service.decode import Picture, decode
 from service.engine import Intrinsics
-from service.enrolled import Enrolee, Receipt
-from service.enrolment import EnrolmentStore
-from service.followed import Enrolment
-from service.keep import KEPT_SIDE, embed, keep
+from service.enrolment.catalogue import Known, find_object, objects_after
+from service.enrolment.followed import Enrolment
+from service.enrolment.keep import KEPT_SIDE, embed, keep
+from service.enrolment.records import Enrolee, Receipt
+from service.enrolment.store import EnrolmentStore
 from service.live import LiveIndex, Snapshot
 
 MAX_OBJECT, MAX_CATEGORY = 128, 64  # characters

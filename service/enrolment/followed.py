@@ -15,10 +15,10 @@ from index.encoder import Encoder
 from index.growing import GrowingIndex, GrownFrames
 from index.schema import ArtifactError, NearposeError
 from index.search import Vectors
-from service.enrolled import Stored
-from service.enrolment import EnrolmentStore
-from service.enrolment_file import EnrolmentUnavailableError
-from service.keep import embed
+from service.enrolment.file import EnrolmentUnavailableError
+from service.enrolment.keep import embed
+from service.enrolment.records import Stored
+from service.enrolment.store import EnrolmentStore
 
 logger = logging.getLogger(__name__)
 

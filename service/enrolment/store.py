@@ -22,8 +22,7 @@ import numpy as np
 from index.schema import CorruptArtifactError, InvalidValueError
 from index.search import Vectors
 from index.table import frame_from_row, row_from_frame
-from service.enrolled import Changes, Enrolee, EnrolledFrame, EnrolledObject, Kept, Receipt, Stored
-from service.enrolment_file import (
+from service.enrolment.file import (
     EnrolmentUnavailableError,
     StorageFullError,
     create,
@@ -35,6 +34,7 @@ from service.enrolment_file import (
     write_lock,
     writer,
 )
+from service.enrolment.records import Changes, Enrolee, EnrolledFrame, EnrolledObject, Kept, Receipt, Stored
 
 _LATEST = 100
 _CONTENT = ("camera", "plane", "rect", "box")

@@ -18,7 +18,7 @@ from index.encoder import Encoder
 from index.picture import Image, decode_picture, encode_jpeg
 from index.schema import Rect
 from index.search import Vectors
-from service.enrolled import Kept
+from service.enrolment.records import Kept
 
 _MARGIN = 0.25  # of the rectangle's longest side, on each side: what an encoder of another crop may want to see
 KEPT_SIDE = 512  # of the rectangle in what is kept, pixels: more than twice what encoders look at

@@ -12,10 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, Json
 
 from index.schema import Box
 from service.answers import ImageUrl
-from service.catalogue import Known
 from service.engine import Intrinsics
-from service.enrol import MAX_CATEGORY, MAX_OBJECT, EnrolQuery
-from service.enrolled import Receipt
+from service.enrolment.catalogue import Known
+from service.enrolment.enrol import MAX_CATEGORY, MAX_OBJECT, EnrolQuery
+from service.enrolment.records import Receipt
 from service.forms import (
     MEDIA_TYPE,
     CameraField,

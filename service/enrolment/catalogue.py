@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from index.joined import Searchable
-from service.enrolled import EnrolledFrame, EnrolledObject
-from service.enrolment import EnrolmentStore, UnknownObjectError
+from service.enrolment.records import EnrolledFrame, EnrolledObject
+from service.enrolment.store import EnrolmentStore, UnknownObjectError
 
 
 @dataclass(frozen=True)
