@@ -33,7 +33,7 @@ class Match:
 
     ``score``, from -1 to 1, is its similarity (see above), ``frames`` how many of the k most similar frames of any of
     the pictures are its. ``probability`` is that of the pictures showing this very object, ``known`` whether that
-    suffices to say so; both are None where the index has too few objects to tell.
+    suffices to say so; both are None where there is nothing to compare it with.
     """
 
     object_id: str
@@ -53,17 +53,17 @@ class Evidence:
         rows: (c,) a frame of each.
         scores: (c,) falling.
         frames: (c,) how many of the k nearest frames of any of the pictures show it.
-        floor: no other object's score is above it.
+        floor: no other object's score is above it; None where there is no other.
     """
 
     objects: tuple[str, ...]
     rows: Numbers
     scores: NDArray[np.float64]
     frames: Numbers
-    floor: float
+    floor: float | None
 
-    def rival(self, position: int) -> float:
-        """The best score of another object than the one at ``position``."""
+    def rival(self, position: int) -> float | None:
+        """The best score of another object than the one at ``position``; None where there is no other."""
         if position:
             return float(self.scores[0])
         return float(self.scores[1]) if len(self.scores) > 1 else self.floor
@@ -127,6 +127,7 @@ class Recogniser:
             of_rows = np.array([numbers[shown[r]] for r in row[there].tolist()], np.int64)
             scores += _best(similarity[there], of_rows, sizes, float(floor)) / len(rows)
             frames += np.bincount(of_rows[:k], minlength=len(numbers))
+        everything = count == len(self.index) or not (rows >= 0).all()
         order, names = np.argsort(-scores, kind="stable"), list(numbers)
         rows_of = {name: row for row, name in reversed(shown.items())}
         objects = tuple(names[number] for number in order.tolist())
@@ -135,7 +136,7 @@ class Recogniser:
             np.array([rows_of[name] for name in objects], np.int64),
             scores[order],
             frames[order],
-            float(floors.mean()),
+            None if everything else float(floors.mean()),
         )
 
     def _match(self, evidence: Evidence, position: int, told: Recognition | None) -> Match:
@@ -145,9 +146,10 @@ class Recogniser:
             int(evidence.frames[position]),
         )
         category = self.index.frame(int(evidence.rows[position])).category
-        if told is None:
+        rival = evidence.rival(position)
+        if told is None or rival is None:  # by itself a score tells nothing
             return Match(name, category, score, frames, None, None)
-        probability = told.calibration.probability((score, evidence.rival(position)))
+        probability = told.calibration.probability((score, rival))
         # Never two at once: pictures of one thing show one object at most.
         return Match(name, category, score, frames, probability, position == 0 and probability >= told.threshold)
 

@@ -96,6 +96,16 @@ def test_only_the_best_match_can_be_known_and_its_rival_counts():
     assert third.probability == pytest.approx(1 / (1 + np.exp(-(4 * third.score - 2 * first.score))))
 
 
+def test_a_category_of_one_object_has_no_rival_and_calls_nothing_known():
+    base = standing_frame()
+    frames = [dataclasses.replace(base, id=str(i), object_id=f"o{i % 2}", category=f"c{i % 2}") for i in range(8)]
+    index = FrameIndex.from_frames(unit_rows(8, 8), frames)
+    index.recognition = SHIPPED
+    (match,) = Recogniser(index).matches(unit_rows(1, 8, seed=3), 3, "c0")
+    assert (match.object_id, match.known, match.probability) == ("o0", None, None)
+    assert None not in {m.known for m in Recogniser(index).matches(unit_rows(1, 8, seed=3), 8)}
+
+
 def test_more_views_have_a_meaning_of_their_own():
     assert [of_views(SHIPPED, n).views for n in (1, 2, 3, 9, 10, 50)] == [1, 1, 3, 3, 10, 10]
     assert of_views(SHIPPED[1:], 2) is None

@@ -77,7 +77,7 @@ def _own_calibration(
     asked = list(queries(several, views, _DRAWS))
     if len({query.video.object_id for query in asked}) < _LEAST_OBJECTS:
         return None
-    known = [as_known(recogniser, query) for query in asked]
+    known = [found for query in asked if (found := as_known(recogniser, query)) is not None]
     unknown = strangers[: len(known)]
     signs = np.array([*(signs for signs, _ in known), *unknown])
     return calibrate(signs, np.array([*(right for _, right in known), *(False for _ in unknown)]))
@@ -103,16 +103,17 @@ def queries(videos: Sequence[Video], views: int, most: int) -> Iterator[Query]:
 
 
 def as_stranger(recogniser: Recogniser, query: Query) -> Signs | None:
-    """What is found when the query's object is not indexed; None where nothing is left."""
-    evidence = recogniser.evidence(recogniser.identities(query.rows), exclude_object=query.video.object_id)
-    return _signs(evidence) if len(evidence.scores) else None
+    """What is found when the query's object is not indexed; None where fewer than two objects are left."""
+    return _signs(recogniser.evidence(recogniser.identities(query.rows), exclude_object=query.video.object_id))
 
 
-def as_known(recogniser: Recogniser, query: Query) -> tuple[Signs, bool]:
-    """What is found when the query's own video is not indexed, and whether that is its object."""
+def as_known(recogniser: Recogniser, query: Query) -> tuple[Signs, bool] | None:
+    """What is found when the query's own video is not indexed, and whether that is its object; None as above."""
     evidence = recogniser.evidence(recogniser.identities(query.rows), without=query.video.rows)
-    return _signs(evidence), evidence.objects[0] == query.video.object_id
+    signs = _signs(evidence)
+    return signs and (signs, evidence.objects[0] == query.video.object_id)
 
 
-def _signs(evidence: Evidence) -> Signs:
-    return float(evidence.scores[0]), evidence.rival(0)
+def _signs(evidence: Evidence) -> Signs | None:
+    rival = evidence.rival(0) if evidence.objects else None
+    return None if rival is None else (float(evidence.scores[0]), rival)
