@@ -40,9 +40,9 @@ GRAPH = "graph.xml"
 GRAPH_WEIGHTS = "graph.bin"
 IDENTITY = "identity.npy"
 
-# A pass on one core that takes less than this many times one on all: the threads of a small network wait for each other
-# more than they work, and keep the cores from everything else meanwhile.
-_WORTH_ALL_CORES = 1.5
+# A pass that is longer on one core is split over all of them, whoever calls. Of a shorter one threads would wait for
+# each other more than they work, and keep the cores from everything else meanwhile.
+_WORTH_ALL_CORES_S = 0.005
 
 # Activations of a whole index build would not fit; beyond this batch nothing gets faster.
 _CHUNK = 64
@@ -199,12 +199,10 @@ class _OpenVinoRuntime(_Runtime):
         super().__init__(spec)
         if GRAPH not in spec.files:
             raise ForeignArtifactError(folder, "holds weights alone: export it for the CPU (python -m trainer export)")
-        self._model = _compiled(folder / GRAPH, all_cores=True)
-        if many_callers:
-            narrow = _compiled(folder / GRAPH, all_cores=False)
-            pixels = np.zeros((1, spec.input_size, spec.input_size, 3), np.uint8)
-            if _fastest(narrow, pixels) < _WORTH_ALL_CORES * _fastest(self._model, pixels):
-                self._model = narrow
+        self._model = _compiled(folder / GRAPH, all_cores=not many_callers)
+        pixels = np.zeros((1, spec.input_size, spec.input_size, 3), np.uint8)
+        if many_callers and _fastest(self._model, pixels) > _WORTH_ALL_CORES_S:
+            self._model = _compiled(folder / GRAPH, all_cores=True)
 
     def _embed(self, crops: Crops) -> Vectors:
         # A request holds the inputs and outputs of one call; making one takes 15 µs and keeps threads apart.

@@ -7,7 +7,12 @@ docs/settings.md.
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
+
+# Requests run side by side: threads inside each would only wait for a core, and spin while they do. Read when the
+# libraries are loaded, FAISS's OpenMP and NumPy's BLAS.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from pydantic import ValidationError
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.protocols.http.auto import AutoHTTPProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.supervisors import Multiprocess
 
 from service.app import SETTINGS, create_app
@@ -78,22 +78,31 @@ def _say_where(bound: socket.socket) -> None:
     print(f"nearpose listens on http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)  # noqa: T201
 
 
-class _Impatient(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
+class _Impatient(HttpToolsProtocol):
     """uvicorn's, but it closes a connection whose next head is too long, or takes ``head_s`` seconds to twice that.
 
-    uvicorn would wait for ever, and its faster parser keeps any number of headers.
+    uvicorn would wait for ever, and keep any number of headers. What comes of a body after its request was refused is
+    no head.
     """
 
     config: _Config
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self._seen, self._head_bytes = _NONE_SEEN, 0
+        self._seen, self._head_bytes, self._in_body = _NONE_SEEN, 0, False
         self._timer = self.loop.call_later(self.config.head_s, self._look)
 
     def connection_lost(self, error: Exception | None) -> None:
         self._timer.cancel()
         super().connection_lost(error)
+
+    def on_headers_complete(self) -> None:
+        self._in_body = True
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._in_body = False
+        super().on_message_complete()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -102,7 +111,7 @@ class _Impatient(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
             self.transport.close()
 
     def _waits(self) -> bool:
-        return self.cycle is None or self.cycle.response_complete
+        return not self._in_body and (self.cycle is None or self.cycle.response_complete)
 
     def _look(self) -> None:
         if self._waits() and self._seen is self.cycle:

@@ -18,6 +18,7 @@ import uvicorn
 
 from index.predict import DEFAULT_K
 from service.app import create_app
+from service.server import server_of
 from service.settings import Settings
 from tests.scenes import standing_frame
 from tests.service_fixtures import ColourEncoder, build_index, encoded, picture_of, posted, wait_until
@@ -147,6 +148,33 @@ def test_a_full_line_refuses_before_the_body_has_come(root):
             assert connection.recv(65536).startswith(b"HTTP/1.1 503")
         encoder.release.set()
         assert slow.result().status_code == 200
+
+
+def test_what_comes_of_a_refused_body_is_no_head(root):
+    encoder = ColourEncoder()
+    settings = Settings(index=root, poll_s=0.02, threads=1, waiting=0, port=0)
+    server = server_of(create_app(settings, lambda folder, device: encoder), settings)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        wait_until(lambda: server.started)
+        host, port = server.servers[0].sockets[0].getsockname()
+        with httpx2.Client(base_url=f"http://{host}:{port}", trust_env=False) as client, ThreadPoolExecutor(1) as pool:
+            wait_until(lambda: is_ready(client))
+            encoder.release.clear()
+            slow = pool.submit(posted, client, QUERY, JPEG)
+            assert encoder.entered.acquire(timeout=10)
+            with socket.create_connection((host, port), timeout=10) as connection:
+                connection.sendall(b"POST /pose HTTP/1.1\r\nHost: x\r\nContent-Length: 500000\r\n\r\n")
+                assert connection.recv(65536).startswith(b"HTTP/1.1 503")
+                connection.sendall(b"\0" * 500_000 + b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+                assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+            encoder.release.set()
+            assert slow.result().status_code == 200
+    finally:
+        encoder.release.set()
+        server.should_exit = True
+        thread.join()
 
 
 def test_a_running_request_is_finished_when_the_server_stops(root):
