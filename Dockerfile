@@ -18,10 +18,11 @@ USER nearpose
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=3s \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/healthz')"]
-CMD ["python", "-m", "service", "--index", "/run/nearpose/index", "--host", "0.0.0.0"]
+ENTRYPOINT ["python", "-m", "service"]
+CMD ["--index", "/run/nearpose/index", "--host", "0.0.0.0"]
 
 FROM base AS trainer
-RUN pip install ".[trainer]"
+RUN pip install ".[trainer,sfm]"
 USER nearpose
 ENV OMP_NUM_THREADS=1
 ENTRYPOINT ["python", "-m", "trainer"]

@@ -1,7 +1,7 @@
-# make demo   everything from nothing: environment, captures, encoder, index, a running service, a real answer
-# make test   every check and every test
-# make stop   ends the service that make demo started
-# make pretrain   makes the encoder that ships once more: two and a half hours on two cores, minutes on a GPU
+## make demo       everything from nothing: environment, captures, index, a running service, a real answer
+## make test       every check and every test
+## make stop       ends the service that make demo started
+## make pretrain   makes the encoder that ships once more: two and a half hours on two cores
 
 PYTHON ?= python3
 RUN    ?= runs/demo
@@ -14,7 +14,7 @@ export OMP_NUM_THREADS ?= 1
 .PHONY: demo pretrain serve ask stop test check format protos clean
 .DEFAULT_GOAL := help
 help:
-	@sed -n 's/^# //p' Makefile
+	@sed -n 's/^## //p' Makefile
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv

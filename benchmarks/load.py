@@ -92,7 +92,22 @@ class Connection:
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def ask(self, request: bytes) -> int:
-        """Sends ``request``; the status of the answer, which is read to its end."""
+        """Sends ``request``; the status of the answer, which is read to its end.
+
+        A connection that was kept and has been closed meanwhile is opened anew, once, as every HTTP client does it.
+        """
+        kept = self._streams is not None
+        try:
+            return await self._ask(request)
+        except OSError:
+            if not kept:
+                raise
+        except asyncio.IncompleteReadError as error:
+            if not kept or error.partial:
+                raise
+        return await self._ask(request)
+
+    async def _ask(self, request: bytes) -> int:
         if self._streams is None:
             self._streams = await asyncio.open_connection(*self._address)
         reader, writer = self._streams

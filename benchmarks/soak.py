@@ -82,7 +82,9 @@ def enrol(url: str, sample: Path, stop: threading.Event, seen: Watched) -> None:
             seen.enrolled += 1
             kept.append((name, answer.json()["frame"]))
             if len(kept) > KEPT:
-                client.delete(f"/objects/{kept.popleft()[0]}")
+                answer = _patient(client, "DELETE", f"/objects/{kept.popleft()[0]}")
+                if answer.status_code != 204:
+                    seen.failed.append(f"delete {answer.status_code}")
             seen.lost += [frame for name, frame in (kept[0], kept[-1]) if not _is_found(client, name, frame)]
         seen.lost += [frame for name, frame in kept if not _is_found(client, name, frame)]
 
@@ -93,8 +95,9 @@ def _is_found(client: httpx2.Client, name: str, frame: str) -> bool:
 
 
 def _patient(client: httpx2.Client, method: str, path: str, **content: Any) -> httpx2.Response:
-    """The answer; where the service is too busy, of a later try, as Retry-After asks for."""
-    while (answer := client.request(method, path, **content)).status_code == 503:
+    """The answer; where the service is too busy, of a later try, as Retry-After asks for, within ten seconds."""
+    end = time.monotonic() + 10
+    while (answer := client.request(method, path, **content)).status_code == 503 and time.monotonic() < end:
         time.sleep(0.1)
     return answer
 

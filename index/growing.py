@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeVar
 
 import faiss
@@ -80,7 +81,12 @@ class GrownFrames:
 
     def frames_of(self, object_id: str) -> int:
         """How many frames show an object."""
-        return int((self._labels[:, 1] == self._objects.numbers.get(object_id, -1)).sum())
+        number = self._objects.numbers.get(object_id, self._counts[1])
+        return int(self._frames_of[number]) if number < self._counts[1] else 0
+
+    @cached_property
+    def _frames_of(self) -> NDArray[np.int64]:
+        return np.bincount(self._labels[:, 1], minlength=self._counts[1])
 
     def check_category(self, category: str | None) -> None:
         """Raises InvalidValueError for a category that is not here; None is none in particular."""

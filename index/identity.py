@@ -11,6 +11,7 @@ from. They are a linear map of the encoder's vectors, which tell views apart as 
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -121,7 +122,8 @@ class Recogniser:
         floors = np.where(found, similarities, np.inf).min(axis=1)
         shown = {int(row): self._by_identity.object_of(int(row)) for row in np.unique(rows[found])}
         numbers = {name: number for number, name in enumerate(sorted(set(shown.values())))}
-        sizes = np.array([self._by_identity.frames_of(name) for name in numbers], np.int64)
+        gone = Counter(self._by_identity.object_of(int(row)) for row in dropped)
+        sizes = np.array([self._by_identity.frames_of(name) - gone[name] for name in numbers], np.int64)
         scores, frames = np.zeros(len(numbers)), np.zeros(len(numbers), np.int64)
         for similarity, row, there, floor in zip(similarities, rows, found, floors, strict=True):
             of_rows = np.array([numbers[shown[r]] for r in row[there].tolist()], np.int64)

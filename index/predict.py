@@ -35,6 +35,7 @@ from index.witnesses import Sighting
 
 DEFAULT_K = 10
 MAX_K = 100
+_LOOKED_AT = 1000  # rows, to find one with a box
 Method = Literal["consensus", "paper"]
 
 
@@ -110,7 +111,7 @@ class Predictor:
 
     def warm_up(self) -> None:
         """Fits one box, so that no query waits for the compiler (seconds, in a process's life or in its cache's)."""
-        for row in range(len(self.index)):
+        for row in range(min(len(self.index), _LOOKED_AT)):
             frame = self.index.frame(row)
             if frame.box is not None:
                 with contextlib.suppress(GeometryError):

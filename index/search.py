@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Sequence
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 
 import faiss
 import numpy as np
@@ -45,8 +46,9 @@ class FrameIndex:
         self.vectors = np.ascontiguousarray(vectors, dtype=np.float32)
         self._categories = np.array(table["category"].to_pylist())
         self._objects = np.array(table["object_id"].to_pylist())
-        self._on_gpu = _gpu_index(self.vectors)
-        self._kept_frame = lru_cache(_FRAMES_KEPT)(self._read_frame)
+        self._on_gpu, self._gpu_lock = _gpu_index(self.vectors), threading.Lock()
+        # Not of this object's own method: the two would hold each other, and old indexes stay in memory for long.
+        self._kept_frame = lru_cache(_FRAMES_KEPT)(partial(_read_frame, table))
 
     @classmethod
     def from_frames(cls, vectors: Vectors, frames: Sequence[Frame]) -> FrameIndex:
@@ -71,11 +73,13 @@ class FrameIndex:
         """The identities that occur, sorted."""
         return tuple(sorted(set(self._objects.tolist())))
 
-    @cached_property
+    @property
     def by_identity(self) -> FrameIndex:
         """The same frames by vectors that tell objects apart (``index.identity``); these where there is no map."""
-        if self.identity_map is None:
-            return self
+        return self if self.identity_map is None else self._mapped
+
+    @cached_property
+    def _mapped(self) -> FrameIndex:
         stored = self.identities
         return FrameIndex(to_identities(self.identity_map, self.vectors) if stored is None else stored, self.table)
 
@@ -108,9 +112,6 @@ class FrameIndex:
         """The frame in ``row``."""
         return self._kept_frame(row)
 
-    def _read_frame(self, row: int) -> Frame:
-        return frame_from_row(self.table.slice(row, 1).to_pylist()[0])
-
     def vector(self, row: int) -> Vectors:
         """The vector of the frame in ``row``, (d,)."""
         vector: Vectors = self.vectors[row]
@@ -139,7 +140,8 @@ class FrameIndex:
         queries = np.ascontiguousarray(vectors, dtype=np.float32)
         unfiltered = category is None and exclude_object is None
         if unfiltered and self._on_gpu is not None:
-            similarities, rows = self._on_gpu.search(queries, k)
+            with self._gpu_lock:  # GPU indexes are for one thread at a time
+                similarities, rows = self._on_gpu.search(queries, k)
         else:
             selector = None if unfiltered else self._selector(category, exclude_object)
             similarities, rows = nearest(queries, self.vectors, k, selector)
@@ -152,6 +154,10 @@ class FrameIndex:
         if exclude_object is not None:
             wanted &= self._objects != exclude_object
         return bitmap_of(wanted)
+
+
+def _read_frame(table: pa.Table, row: int) -> Frame:
+    return frame_from_row(table.slice(row, 1).to_pylist()[0])
 
 
 def bitmap_of(wanted: NDArray[np.bool_]) -> faiss.IDSelectorBitmap:

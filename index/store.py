@@ -21,6 +21,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import mmap
 import os
 import shutil
 from collections.abc import Iterable, Sequence
@@ -47,7 +48,7 @@ from index.schema import (
     InvalidValueError,
 )
 from index.search import FrameIndex, Vectors
-from index.shards import ShardWriter, read_shard
+from index.shards import ShardWriter
 from index.table import table_from_frames
 
 FORMAT = "nearpose-index-1"
@@ -68,6 +69,8 @@ class IndexVersion(FrameIndex):
             self.identities = np.load(path / "identities.npy", mmap_mode="r", allow_pickle=False)
         self.recognition = [Recognition.from_manifest(value) for value in self.manifest.get("recognition") or []]
         self.calibration = Calibration.from_manifest(self.manifest.get("calibration"))
+        with (path / "thumbnails.tar").open("rb") as file:  # mapped: it may be removed while this version answers
+            self._thumbnails = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
     @property
     def version(self) -> str:
@@ -92,7 +95,7 @@ class IndexVersion(FrameIndex):
     def thumbnail(self, row: int) -> bytes:
         """The JPEG of a frame."""
         offset, length = (self.table[f"thumbnail_{name}"][row].as_py() for name in ("offset", "length"))
-        return read_shard(self.path / "thumbnails.tar", offset, length)
+        return self._thumbnails[offset : offset + length]
 
 
 def current_version(root: Path) -> str:
@@ -212,7 +215,7 @@ def write_index(
     _switch(root, name)
     for old in versions(root)[:-keep]:
         (folder / old).rename(folder / f".{old}.removed")  # at once: nobody ever sees half a version
-        shutil.rmtree(folder / f".{old}.removed")
+        shutil.rmtree(folder / f".{old}.removed", ignore_errors=True)  # another build may help
     return name
 
 

@@ -81,17 +81,19 @@ class BatchedPredictor(Predictor):
     """A predictor whose lookups, from however many threads, are done together.
 
     Args:
-        observe: is told how many lookups each batch had.
+        observe: is told how many crops each batch had.
     """
 
     def __init__(self, encoder: Encoder, index: Calibrated, observe: Callable[[int], None] = lambda size: None) -> None:
         super().__init__(encoder, index)
-        self._observe = observe
-        self._batcher: Batcher[Lookup, Found] = Batcher(self._observed)
+        # Of another predictor, not of this one: they would hold each other, and old indexes stay in memory for long.
+        together = Predictor(encoder, index).look_up_together
+
+        def observed(lookups: Sequence[Lookup]) -> list[Found]:
+            observe(sum(len(lookup.crops) for lookup in lookups))
+            return together(lookups)
+
+        self._batcher: Batcher[Lookup, Found] = Batcher(observed)
 
     def look_up(self, lookup: Lookup) -> Found:
         return self._batcher(lookup)
-
-    def _observed(self, lookups: Sequence[Lookup]) -> list[Found]:
-        self._observe(len(lookups))
-        return self.look_up_together(lookups)

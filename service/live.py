@@ -87,7 +87,7 @@ class LiveIndex:
         root: the folder that holds ``CURRENT``; it may not exist yet.
         open_encoder: opens a version's encoder; runs in the watching thread.
         poll_s: seconds between two looks at ``CURRENT``.
-        observe_batch: is told how many lookups were done together, each time.
+        observe_batch: is told how many crops were looked up together, each time.
         enrolment: what users enrolled is searched with every version, as soon as it is enrolled.
     """
 

@@ -82,14 +82,15 @@ class _Impatient(HttpToolsProtocol):
     """uvicorn's, but it closes a connection whose next head is too long, or takes ``head_s`` seconds to twice that.
 
     uvicorn would wait for ever, and keep any number of headers. What comes of a body after its request was refused is
-    no head.
+    no head, but has no more time than one. The trailers of a body are a head, too.
     """
 
     config: _Config
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self._seen, self._head_bytes, self._in_body = _NONE_SEEN, 0, False
+        self._seen, self._head_bytes = _NONE_SEEN, 0
+        self._in_body = self._body_came = False
         self._timer = self.loop.call_later(self.config.head_s, self._look)
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -104,18 +105,24 @@ class _Impatient(HttpToolsProtocol):
         self._in_body = False
         super().on_message_complete()
 
+    def on_body(self, body: bytes) -> None:
+        self._body_came = True
+        super().on_body(body)
+
     def data_received(self, data: bytes) -> None:
+        self._body_came = False
         super().data_received(data)
-        self._head_bytes = self._head_bytes + len(data) if self._waits() else 0
+        is_head = not self._body_came and (self._in_body or self._is_answered())
+        self._head_bytes = self._head_bytes + len(data) if is_head else 0
         if self._head_bytes > _LARGEST_HEAD:
             self.transport.close()
 
-    def _waits(self) -> bool:
-        return not self._in_body and (self.cycle is None or self.cycle.response_complete)
+    def _is_answered(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
 
     def _look(self) -> None:
-        if self._waits() and self._seen is self.cycle:
+        if self._is_answered() and self._seen is self.cycle:
             self.transport.close()
             return
-        self._seen = self.cycle if self._waits() else _NONE_SEEN
+        self._seen = self.cycle if self._is_answered() else _NONE_SEEN
         self._timer = self.loop.call_later(self.config.head_s, self._look)

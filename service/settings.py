@@ -24,10 +24,10 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="NEARPOSE_", cli_kebab_case=True, frozen=True, extra="forbid")
 
-    index: Path = Field(description="folder of the index, <run>/index; may still be empty when the service starts")
+    index: Path = Field(description="folder of the index, `<run>/index`; may still be empty when the service starts")
     samples: Path | None = Field(
         default=None,
-        description="folder of pictures to try on the page: <name>/image.jpg and fields.json, or one such folder",
+        description="folder of pictures to try on the page: `<name>/image.jpg` and `fields.json`, or one such folder",
     )
     host: str = Field(default="127.0.0.1", description="address to listen on; 0.0.0.0 for every interface")
     port: int = Field(default=8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")

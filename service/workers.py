@@ -74,13 +74,13 @@ class Workers:
             self._admitted -= 1
 
     def _check_admits(self) -> None:
+        before = max(len(self._line), self._admitted - self._running)  # those that still send their bodies included
+        if before >= self._waiting + self._size - self._running:
+            raise OverloadedError(f"{before} requests wait, which is the limit")
         if self._running < self._size:
             return
-        before = max(len(self._line), self._admitted - self._running)  # those that still send their bodies included
-        if before >= self._waiting:
-            raise OverloadedError(f"{before} requests wait, which is the limit")
         wait_s = before * self._interval
-        if wait_s > self._longest_wait(time.monotonic()):
+        if wait_s > (self._longest_wait(time.monotonic()) if self._line else self._burst_s):
             raise OverloadedError(f"{before} requests wait, its turn would come after {1000 * wait_s:.0f} ms, too late")
 
     async def run(self, work: Callable[[], T]) -> T:
@@ -119,7 +119,7 @@ class Workers:
     def _release(self) -> None:
         """Gives a free thread to the first in line that has not waited too long, and refuses those that have."""
         now = time.monotonic()
-        if self._line:
+        if self._line and self._last_release > self._last_empty:  # what was before the line began is no interval
             self._interval += _NEWEST * (now - self._last_release - self._interval)
         self._last_release = now
         while self._line:

@@ -141,6 +141,17 @@ def test_the_map_is_applied_to_queries_as_to_the_index():
     assert to_identities(None, query) is query
 
 
+def test_frames_that_do_not_count_are_none_of_their_object():
+    whole = some_index()
+    rows = [row for row in range(len(whole)) if whole.object_of(row) == "object-0"][:2]
+    others = [row for row in range(len(whole)) if whole.object_of(row) != "object-0"]
+    kept = [*rows, *others]
+    index = FrameIndex.from_frames(whole.vectors[kept], [whole.frame(row) for row in kept])
+    matches = Recogniser(index).matches(index.vectors[:1], len(index), without=np.array([0]))
+    (match,) = [match for match in matches if match.object_id == "object-0"]
+    assert match.score == pytest.approx(float(index.vectors[0] @ index.vectors[1]), abs=1e-6)
+
+
 @pytest.mark.parametrize("mapped", [False, True])
 def test_what_is_enrolled_is_recognised_as_what_is_indexed(mapped):
     whole, query = some_index(), unit_rows(3, 8, seed=5)

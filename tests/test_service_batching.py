@@ -98,7 +98,7 @@ def test_lookups_done_together_are_those_done_alone(tmp_path):
         encoder.release.set()
         found = [answer.result() for answer in answers]
         blocking.result()
-    assert sizes == [1, len(lookups)]
+    assert sizes == [1, sum(len(lookup.crops) for lookup in lookups)]
     alone = Predictor(encoder, index)
     for lookup, answer in zip(lookups, found, strict=True):
         expected = alone.look_up(lookup)

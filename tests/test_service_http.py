@@ -6,6 +6,7 @@ import functools
 import io
 import json
 import logging
+import shutil
 
 import cv2
 import numpy as np
@@ -14,7 +15,8 @@ from PIL import Image
 from scipy.spatial.transform import Rotation
 
 from index.iou import iou_3d
-from index.schema import Box, Camera
+from index.schema import Box, Camera, CorruptArtifactError
+from index.store import IndexVersion
 from service.answers import NeighborsAnswer, PoseAnswer
 from service.decode import decode
 from tests.scenes import standing_frame
@@ -238,10 +240,21 @@ def test_an_unforeseen_error_is_logged_and_tells_the_client_nothing_but_its_id(r
     assert "secret" in str(record.exc_info[1])
 
 
-def test_a_damaged_artefact_is_the_servers_fault_and_keeps_its_path(tmp_path):
+def test_a_version_that_is_removed_goes_on_answering(tmp_path):
     version = build_index(tmp_path / "index")
     with client_of(tmp_path / "index") as client:
-        (tmp_path / "index" / "versions" / version / "thumbnails.tar").unlink()
+        shutil.rmtree(tmp_path / "index" / "versions" / version)
+        assert client.get("/frames/v1/cup/0/image.jpg").status_code == 200
+        assert posted(client, QUERY).json()["index"] == version
+
+
+def test_a_damaged_artefact_is_the_servers_fault_and_keeps_its_path(tmp_path, monkeypatch):
+    def damaged(index, row):
+        raise CorruptArtifactError(index.path / "thumbnails.tar", "truncated")
+
+    build_index(tmp_path / "index")
+    monkeypatch.setattr(IndexVersion, "thumbnail", damaged)
+    with client_of(tmp_path / "index") as client:
         response = client.get("/frames/v1/cup/0/image.jpg")
     assert response.status_code == 500
     assert response.json()["type"] == "urn:nearpose:problem:internal"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 
 import pytest
@@ -135,9 +136,7 @@ def test_a_burst_may_wait_longer_than_a_standing_line(clock):
         await until(lambda: workers.waiting == 0)
         late = asyncio.create_task(workers.run(lambda: "late"))
         await settled()
-        clock.now += 0.101  # the line has stood for more than 100 ms; of one interval of 90 ms a tenth counts
-        with pytest.raises(OverloadedError, match="1 requests wait, its turn would come after 9 ms"):
-            admit(workers)
+        clock.now += 0.101  # the line has stood for more than 100 ms
         second.go.set()
         assert await patient == "done"
         with pytest.raises(OverloadedError, match="its turn came after 101 ms, too late"):
@@ -146,6 +145,55 @@ def test_a_burst_may_wait_longer_than_a_standing_line(clock):
         assert await workers.run(lambda: "as before") == "as before"
 
     run(scenario, standing_s=0.005)
+
+
+def test_whose_turn_would_come_too_late_is_refused_at_once(clock):
+    async def scenario(workers):
+        held = [Held() for _ in range(4)]
+        calls = [asyncio.create_task(workers.run(one)) for one in held]
+        await settled()
+        for done in (0, 1):
+            clock.now += 0.1
+            held[done].go.set()
+            await calls[done]
+            await until(lambda expected=2 - done: workers.waiting == expected)
+        with contextlib.ExitStack() as stack:  # one interval of 100 ms, of which a tenth counts: 10 ms a call
+            for _ in range(27):
+                stack.enter_context(workers.admitted())
+            with pytest.raises(OverloadedError, match="26 requests wait, its turn would come after 260 ms"):
+                stack.enter_context(workers.admitted())
+        for one in held:
+            one.go.set()
+        await asyncio.gather(*calls[2:])
+
+    run(scenario, standing_s=0.255, waiting=100)
+
+
+def test_idle_time_is_no_interval(clock):
+    async def scenario(workers):
+        assert await workers.run(lambda: "before") == "before"
+        await until(lambda: workers.running == 0)
+        clock.now += 3600
+        held = Held()
+        calls = [asyncio.create_task(workers.run(held)) for _ in range(3)]
+        await settled()
+        held.go.set()
+        await asyncio.gather(*calls)
+        assert workers._interval == 0
+
+    run(scenario)
+
+
+def test_uploads_are_bounded_while_threads_are_free():
+    async def scenario(workers):
+        with contextlib.ExitStack() as stack:
+            for _ in range(3):
+                stack.enter_context(workers.admitted())
+            with pytest.raises(OverloadedError, match="3 requests wait, which is the limit"):
+                admit(workers)
+        admit(workers)
+
+    run(scenario, waiting=2)
 
 
 def test_who_gives_up_waiting_leaves_the_line_and_is_never_done():

@@ -1,9 +1,9 @@
 """What is kept of an enrolled picture, so that any later encoder can look at the object again.
 
 Kept is the object's rectangle with a margin, as a JPEG; not the file that was posted. That is all that an encoder looks
-at, it bounds what a frame takes (a phone's picture has megabytes), and what else was in the room, or in the file
-(where and when it was taken), is not there to be leaked. The vector is made from the JPEG, too: made again by the same
-encoder, it is the same.
+at, it bounds what a frame takes (a phone's picture has megabytes), and what else the file tells (where and when it was
+taken) is not there to be leaked. Of the whole picture there is a thumbnail. The vector is made from the JPEG, too: made
+again by the same encoder, it is the same.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ from service.forms import (
     Number,
     PlaneField,
     RectText,
+    Text,
     plane_of,
     require_multipart_given_once,
     rotation_of,
@@ -81,6 +82,7 @@ class FrameForm(BaseModel):
     ] = None
     camera: Annotated[
         Json[CameraField] | None,
+        Text,
         Field(
             description="JSON: the camera that took the picture, needed where `box` is given.",
             examples=['{"fx": 525.0, "fy": 525.0, "cx": 240.0, "cy": 320.0}'],
@@ -88,6 +90,7 @@ class FrameForm(BaseModel):
     ] = None
     plane: Annotated[
         Json[PlaneField] | None,
+        Text,
         Field(
             description="JSON: the plane that the object stands on, in the camera's frame, metres; needed where `box` "
             "is given.",
@@ -96,6 +99,7 @@ class FrameForm(BaseModel):
     ] = None
     box: Annotated[
         Json[BoxField] | None,
+        Text,
         Field(
             description="JSON: the object's box in the camera's frame, metres. With it, the frame takes part in the "
             "fit of `/pose`; without it, the object is only recognised.",
