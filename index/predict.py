@@ -94,6 +94,23 @@ class Found:
     search_s: float
 
 
+def look_up_together(encoder: Encoder, index: Calibrated, lookups: Sequence[Lookup]) -> list[Found]:
+    """The nearest frames of each one's crops: one call of the encoder, one search for all that have the same limits."""
+    vectors = encoder.embed(np.concatenate([lookup.crops for lookup in lookups]))
+    embedded = time.perf_counter()
+    parts = np.split(vectors, np.cumsum([len(lookup.crops) for lookup in lookups])[:-1])
+    alike: dict[Limits, list[int]] = {}
+    for position, lookup in enumerate(lookups):
+        alike.setdefault(lookup.limits, []).append(position)
+    nearest: dict[int, tuple[Vectors, Rows]] = {}
+    for limits, positions in alike.items():
+        similarities, rows = index.search(np.concatenate([parts[p] for p in positions]), *limits)
+        ends = np.cumsum([len(parts[p]) for p in positions])[:-1]
+        nearest |= zip(positions, zip(np.split(similarities, ends), np.split(rows, ends), strict=True), strict=True)
+    seconds = time.perf_counter() - embedded
+    return [Found(part, *nearest[position], seconds) for position, part in enumerate(parts)]
+
+
 class Predictor:
     """An encoder and the index that it made.
 
@@ -146,6 +163,7 @@ class Predictor:
         rects = [view.rect for view in views] if windows is None else windows
         crops = np.stack([self.encoder.crop(image, rect) for rect in rects])
         nearest = self.look_up(Lookup(crops, (k, category, exclude_object)))
+        looked_up = time.perf_counter()
         found = [
             self._gather(*one, self._recogniser.matches(one[0][None], k, category, exclude_object))
             for one in zip(nearest.vectors, nearest.similarities, nearest.rows, strict=True)
@@ -154,28 +172,12 @@ class Predictor:
         calibration = self.index.calibration
         predictions = [_with_fit(p, view, method, calibration) for p, view in zip(found, views, strict=True)]
         fitted = time.perf_counter()
-        embed_s = gathered - start - nearest.search_s
-        return predictions, Timing(1000 * embed_s, 1000 * nearest.search_s, 1000 * (fitted - gathered))
+        embed_s, search_s = looked_up - start - nearest.search_s, nearest.search_s + gathered - looked_up
+        return predictions, Timing(1000 * embed_s, 1000 * search_s, 1000 * (fitted - gathered))
 
     def look_up(self, lookup: Lookup) -> Found:
         """The nearest frames of each crop."""
-        return self.look_up_together([lookup])[0]
-
-    def look_up_together(self, lookups: Sequence[Lookup]) -> list[Found]:
-        """The same for several at once: one call of the encoder, and one search for all that have the same limits."""
-        vectors = self.encoder.embed(np.concatenate([lookup.crops for lookup in lookups]))
-        embedded = time.perf_counter()
-        parts = np.split(vectors, np.cumsum([len(lookup.crops) for lookup in lookups])[:-1])
-        alike: dict[Limits, list[int]] = {}
-        for position, lookup in enumerate(lookups):
-            alike.setdefault(lookup.limits, []).append(position)
-        nearest: dict[int, tuple[Vectors, Rows]] = {}
-        for limits, positions in alike.items():
-            similarities, rows = self.index.search(np.concatenate([parts[p] for p in positions]), *limits)
-            ends = np.cumsum([len(parts[p]) for p in positions])[:-1]
-            nearest |= zip(positions, zip(np.split(similarities, ends), np.split(rows, ends), strict=True), strict=True)
-        seconds = time.perf_counter() - embedded
-        return [Found(part, *nearest[position], seconds) for position, part in enumerate(parts)]
+        return look_up_together(self.encoder, self.index, [lookup])[0]
 
     def predict_views(
         self,

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 from index.encoder import Encoder
 from index.joined import Calibrated
-from index.predict import Found, Lookup, Predictor
+from index.predict import Found, Lookup, Predictor, look_up_together
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -86,12 +86,11 @@ class BatchedPredictor(Predictor):
 
     def __init__(self, encoder: Encoder, index: Calibrated, observe: Callable[[int], None] = lambda size: None) -> None:
         super().__init__(encoder, index)
-        # Of another predictor, not of this one: they would hold each other, and old indexes stay in memory for long.
-        together = Predictor(encoder, index).look_up_together
 
+        # No method of this object: the two would hold each other, and old indexes stay in memory for long.
         def observed(lookups: Sequence[Lookup]) -> list[Found]:
             observe(sum(len(lookup.crops) for lookup in lookups))
-            return together(lookups)
+            return look_up_together(encoder, index, lookups)
 
         self._batcher: Batcher[Lookup, Found] = Batcher(observed)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -31,20 +30,16 @@ class Catalogue:
 
     def find(self, object_id: str) -> Known | None:
         """An object of the index; None where it has no frame of it."""
-        if object_id not in self._frames:
+        frames = self._index.frames_of(object_id)
+        if not frames:
             return None
-        category = self._index.frame(self._first_rows[object_id]).category
-        return Known(object_id, category, self._frames[object_id], 0)
+        return Known(object_id, self._index.frame(self._first_rows[object_id]).category, frames, 0)
 
     def after(self, object_id: str, limit: int) -> list[Known]:
         """The first ``limit`` objects whose ids come after ``object_id``, in the order of their ids."""
         objects = self._index.objects
         start = bisect_right(objects, object_id)
         return [known for name in objects[start : start + limit] if (known := self.find(name))]
-
-    @cached_property
-    def _frames(self) -> Counter[str]:
-        return Counter(self._index.object_of(row) for row in range(len(self._index)))
 
     @cached_property
     def _first_rows(self) -> dict[str, int]:
