@@ -55,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     pretrain.add_argument("--run", type=Path, default=Path("runs/pretrain"), help="run folder (default: %(default)s)")
     pretrain.add_argument("--recipe", type=Path, help="a TOML file (default: the shipped encoder's)")
     _add_import(add)
+    _add_fetch(add)
     add(_check, "find what is wrong with captures, and draw a contact sheet of each", "captures")
     ingest = add(_ingest, "captures -> frames", "captures", "frames")
     ingest.add_argument("--format", help="objectron, tfrecord, ucf101 or folder (default: recognised)")
@@ -97,6 +98,19 @@ def _add_import(add: Any) -> None:
     sub.add_argument("--scale-points", nargs=6, metavar=names, help="two pixels of the ground, and their distance")
     sub.add_argument("--max-side", type=int, metavar="PIXELS", help="of the pictures written (default: 1920)")
     sub.add_argument("--threads", type=int, help="of structure from motion (default: one a core)")
+
+
+def _add_fetch(add: Any) -> None:
+    sub = add(_fetch, "a public dataset's videos -> captures, of which only the frames that ingest takes are kept")
+    sub.add_argument("dataset", choices=("objectron",))
+    sub.add_argument("captures", type=Path)
+    sub.add_argument("--categories", nargs="+", help="bike, book, ... (default: all nine)")
+    sub.add_argument("--limit", type=int, help="videos (or shards) a category, train and test in proportion")
+    sub.add_argument("--jobs", type=int, help="files at a time (default: 4)")
+    sub.add_argument("--disk-gb", type=float, help="that the captures may fill (default: 0.9 of what is free)")
+    sub.add_argument("--format", help="videos, or tfrecord: the shards of sequences (default: videos)")
+    sub.add_argument("--url", help="of a mirror of the bucket")
+    sub.add_argument("--plan", action="store_true", help="print the plan, and do no more")
 
 
 _OVERRIDES = ("pairs", "augmentation", "loss", "epochs", "max_minutes", "seed")
@@ -228,6 +242,17 @@ def _check(options: argparse.Namespace) -> None:
 
     for folder, findings in check_captures(options.captures).items():
         print(_told(folder, findings))
+
+
+def _fetch(options: argparse.Namespace) -> None:
+    from trainer.fetch import FetchConfig, fetch, plan_of, summary
+
+    given = _given(options, "limit", "jobs", "disk_gb", "format", "url")
+    given |= {"categories": tuple(options.categories)} if options.categories else {}
+    if options.plan:
+        print(plan_of(options.captures, FetchConfig(**given)).text())
+    else:
+        print(summary(fetch(options.captures, FetchConfig(**given))))
 
 
 def _ingest(options: argparse.Namespace) -> None:

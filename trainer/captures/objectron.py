@@ -2,7 +2,7 @@
 
 ::
 
-    <path>/videos/<class>/batch-<i>/<j>/video.MOV
+    <path>/videos/<class>/batch-<i>/<j>/video.MOV         or video.tar, what ``trainer.captures.kept`` keeps of it
     <path>/annotations/<class>/batch-<i>/<j>.pbdata       one serialised Sequence
     <path>/index/<class>_annotations_{train,test}         one `<class>/batch-<i>/<j>` per line; no index: all are train
     <path>/index/objects.csv                              optional: `sequence,object_id`, for objects in several videos
@@ -19,10 +19,11 @@ from pathlib import Path
 import numpy as np
 from google.protobuf.message import DecodeError
 
+from trainer.captures.kept import SUFFIX, KeptPicture, kept_pictures
 from trainer.captures.objectron_annotation import SENSOR_SIZE, Annotation, Instance, Video, split_of
 from trainer.captures.protos.annotation_data_pb2 import FrameAnnotation, ObjectAnnotation, Sequence
 from trainer.captures.shot import CaptureError, Reason, Shot
-from trainer.captures.video import Sampler, video_frames
+from trainer.captures.video import Sampler, VideoFrame, video_frames
 
 logger = logging.getLogger(__name__)
 
@@ -47,18 +48,21 @@ class ObjectronVideo:
     def read(self) -> Iterator[Shot]:
         annotations = read_annotations(self.annotation)
         sampler = Sampler(self.fps)
-        for picture in video_frames(self.video):
+        pictures = kept_pictures if self.video.suffix == SUFFIX else video_frames
+        for picture in pictures(self.video):
             if sampler.keeps(picture.time_s):
-                yield self._shot(picture.decode(), annotations.get(picture.index), picture.index, picture.time_s)
+                yield self._shot(picture, annotations.get(picture.index))
 
-    def _shot(self, image: np.ndarray | None, annotation: Annotation | None, index: int, time_s: float) -> Shot:
-        if image is None:
+    def _shot(self, picture: VideoFrame | KeptPicture, annotation: Annotation | None) -> Shot:
+        time_s = picture.time_s
+        if (image := picture.decode()) is None:
             return Shot(None, (), self.key, self.split, time_s, (Reason.UNREADABLE,))
         if annotation is None:
             return Shot(None, (), self.key, self.split, time_s, (Reason.NO_ANNOTATION,))
         height, width = image.shape[:2]
-        frames, rejected = self.names.frames(annotation, index, width, height)
-        return Shot(image, frames, self.key, self.split, time_s, rejected)
+        frames, rejected = self.names.frames(annotation, picture.index, width, height)
+        jpeg = picture.jpeg if isinstance(picture, KeptPicture) else None
+        return Shot(image, frames, self.key, self.split, time_s, rejected, jpeg)
 
 
 def objectron_sources(path: Path, fps: float) -> list[ObjectronVideo]:

@@ -18,14 +18,21 @@ _CROP_SIDE = 224
 
 def shrunk(shot: Shot, max_side: int) -> Shot:
     """The shot with its picture's longest side at most ``max_side`` pixels; cameras and rects follow."""
-    if shot.image is None or max(shot.image.shape[:2]) <= max_side:
+    if shot.image is None or (image := shrunk_image(shot.image, max_side)) is shot.image:
         return shot
-    height, width = shot.image.shape[:2]
-    scale = max_side / max(width, height)
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    image = np.asarray(cv2.resize(shot.image, size, interpolation=cv2.INTER_AREA), np.uint8)
+    (height, width), size = shot.image.shape[:2], (image.shape[1], image.shape[0])
     frames = tuple(_resized(frame, width, height, *size) for frame in shot.frames)
     return replace(shot, image=image, frames=frames, jpeg=None)
+
+
+def shrunk_image(image: Image, max_side: int) -> Image:
+    """The picture (h, w, 3) with its longest side at most ``max_side`` pixels; itself when it is small enough."""
+    height, width = image.shape[:2]
+    scale = max_side / max(width, height)
+    if scale >= 1:
+        return image
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def without_blurred(shots: Sequence[Shot], ratio: float, floor: float) -> list[Shot]:

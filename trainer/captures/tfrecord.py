@@ -10,12 +10,14 @@ https://www.tensorflow.org/tutorials/load_data/tfrecord#tfrecords_format_details
 
 from __future__ import annotations
 
+import io
 import itertools
 import re
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import google_crc32c
 import numpy as np
@@ -23,7 +25,7 @@ from google.protobuf.message import DecodeError
 
 from index.schema import Array
 from trainer.captures.objectron_annotation import SENSOR_SIZE, Annotation, Instance, Video, split_of
-from trainer.captures.protos.example_pb2 import Feature, SequenceExample
+from trainer.captures.protos.example_pb2 import Feature, FeatureList, Int64List, SequenceExample
 from trainer.captures.shot import CaptureError, Reason, Shot, decode_image, is_jpeg
 from trainer.captures.video import Sampler
 
@@ -155,6 +157,39 @@ def records(path: Path) -> Iterator[bytes]:
             if _CHECKSUM.unpack(file.read(_CHECKSUM.size))[0] != _masked_crc(data):
                 raise CaptureError(path, f"checksum of the record at byte {offset} does not fit")
             yield data
+
+
+def thinned_records(path: Path, fps: float) -> bytes:
+    """The content of a record file with about ``fps`` pictures a second of each of its sequences.
+
+    Raises CaptureError where ``path`` is no file of SequenceExamples, or one that is damaged.
+    """
+    content = io.BytesIO()
+    for number, data in enumerate(records(path)):
+        try:
+            record = SequenceExample.FromString(data)
+        except DecodeError as error:
+            raise CaptureError(path, f"record {number} is no SequenceExample ({error})") from None
+        _thin(record, fps)
+        _write_record(content, record.SerializeToString())
+    return content.getvalue()
+
+
+def _thin(record: SequenceExample, fps: float) -> None:
+    """Leaves out steps of a sequence, and writes down the times of those that stay."""
+    times, sampler = _times(_steps(record)), Sampler(fps)
+    kept = [k for k, time_s in enumerate(times) if sampler.keeps(time_s)]
+    lists = record.feature_lists.feature_list
+    for values in lists.values():
+        values.CopyFrom(FeatureList(feature=[values.feature[k] for k in kept if k < len(values.feature)]))
+    stamps = [Feature(int64_list=Int64List(value=[round(times[k] * 1e6)])) for k in kept]
+    lists["image/timestamp"].CopyFrom(FeatureList(feature=stamps))
+
+
+def _write_record(file: BinaryIO, data: bytes) -> None:
+    header = struct.pack("<Q", len(data))
+    for part in (header, data):
+        file.write(part + _CHECKSUM.pack(_masked_crc(part)))
 
 
 def _masked_crc(data: bytes) -> int:
