@@ -173,7 +173,7 @@ def test_pose_and_identity_are_learnt_from_mixed_pairs(tmp_path):
 def batches(config, rank=0, processes=1):
     """One epoch of what a process of the training gets."""
     data = PairData(stage.Frames.open("nowhere"), config)
-    data.trainer = SimpleNamespace(world_size=processes, global_rank=rank)
+    data.trainer = SimpleNamespace(world_size=processes, num_devices=processes, global_rank=rank)
     return list(data.train_dataloader())
 
 
@@ -192,6 +192,12 @@ def test_a_batch_over_all_processes_holds_anchors_of_a_track_together(together, 
     # Two of 30 tracks' 4 anchors seldom meet by chance, and two that are kept together always do.
     assert (np.mean(alone) > 0.4) == (together == 1)
     assert (max(alone) == 0) == (together == 2)
+
+
+@pytest.mark.parametrize("processes", [5, 12])
+def test_a_batch_that_processes_cannot_share_is_refused(processes):
+    with pytest.raises(InvalidValueError, match=rf"batch_size: got 12, must be a multiple of {processes}, .*two pairs"):
+        batches(TINY, processes=processes)
 
 
 def test_a_run_can_continue_from_an_encoder(tmp_path):

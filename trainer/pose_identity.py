@@ -61,6 +61,8 @@ def twofold_loss(
     same_track = tracks[:, None] == all_tracks
     close = same_track & ((times[:, None] - all_times).abs() < _TOO_CLOSE_S)
     nearby = ((time_s[:, 0] - time_s[:, 1]).abs() <= NEARBY_S).repeat(2).float()
+    # All processes', so that the mean of their losses is the loss of the whole batch.
+    pairs_nearby = gathered(nearby)[0].sum() * len(tracks) / len(all_tracks)
     of_pose = cross_entropies(pose, temperature, close)
     of_identity = cross_entropies(identity, temperature, same_track)
-    return (1 - weight) * (of_pose * nearby).sum() / nearby.sum().clamp(min=1) + weight * of_identity.mean()
+    return (1 - weight) * (of_pose * nearby).sum() / pairs_nearby.clamp(min=1e-6) + weight * of_identity.mean()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import time
 import warnings
 from dataclasses import asdict, replace
@@ -20,13 +21,14 @@ import torch
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.utils.data import DataLoader
 
 from index.backbone import IMAGENET_MEAN, IMAGENET_STD, build_backbone, network_input, unit_features
 from index.encoder import WEIGHTS, Spec
 from index.schema import EncoderMismatchError, InvalidValueError
 from trainer.augment import AUGMENTATIONS
+from trainer.batch_norm import synchronise
 from trainer.config import CONFIG, TrainConfig, read_config
 from trainer.frames import Frames
 from trainer.monitor import CollapseMonitor, NeighbourMonitor
@@ -35,9 +37,11 @@ from trainer.pairs import PairDataset, Pairing, PairOrder, Pictures
 from trainer.pose_identity import PoseIdentity
 from trainer.simsiam import SimSiam
 
-# Here, so that every process of a run has them: Lightning's own use of a function that PyTorch has renamed, and its
-# advice to average over processes what the first one alone is meant to log.
+# Here, so that every process of a run has them: Lightning's own use of a function that PyTorch has renamed; exchanges
+# with gradients, whose successors PyTorch still moves about; and Lightning's advice to average over processes what the
+# first one alone is meant to log.
 warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec", category=FutureWarning)
+warnings.filterwarnings("ignore", message=".*torch.distributed.nn.functional.* is deprecated", category=FutureWarning)
 warnings.filterwarnings("ignore", message=".*when logging on epoch level in distributed setting")
 
 CHECKPOINT = "last.ckpt"
@@ -56,7 +60,7 @@ def train(frames: Path, out: Path, config: TrainConfig, init: Path | None = None
     if len(held_out):
         callbacks.append(NeighbourMonitor(learnt, held_out, config.input_size, config.monitor_every))
     trainer = lightning.Trainer(
-        **_hardware(config),
+        **hardware(config),
         max_epochs=config.epochs,
         callbacks=[*callbacks, _SaveEveryEpoch(out / CHECKPOINT)],
         enable_checkpointing=False,
@@ -92,13 +96,15 @@ class PairData(lightning.LightningDataModule):  # type: ignore[misc]
     def train_dataloader(self) -> DataLoader[Any]:
         """Batches (n, 2, s, s, 3) uint8, n this process's share of the batch size."""
         config, processes = self._config, self.trainer.world_size
-        if config.batch_size % processes:
-            raise InvalidValueError("batch_size", config.batch_size, f"a multiple of {processes}, one share a process")
+        if config.batch_size % processes or config.batch_size < 2 * processes:
+            bound = f"a multiple of {processes}, one share of at least two pairs a process"
+            raise InvalidValueError("batch_size", config.batch_size, bound)
         augmentation = replace(
             AUGMENTATIONS[config.augmentation], jitter=config.jitter, hue=config.hue, grey=config.grey
         )
         pairing = Pairing.of(self._frames, config.pairs, config.distant)
-        pictures = Pictures(self._frames, config.input_size, config.cache_gb * 1e9 / processes / max(1, config.workers))
+        sharing = self.trainer.num_devices * max(1, config.workers)  # this machine's memory
+        pictures = Pictures(self._frames, config.input_size, config.cache_gb * 1e9 / sharing)
         dataset = PairDataset(pairing, pictures, augmentation, config.seed, config.window)
         share = config.batch_size // processes
         return DataLoader(
@@ -142,8 +148,10 @@ class Learner(lightning.LightningModule):  # type: ignore[misc]
         x1, x2 = (network_input(views, IMAGENET_MEAN, IMAGENET_STD) for views in pairs.unbind(1))
         loss: Tensor
         loss, self.projections = self.method(x1, x2, track, time_s)
-        # Of the first process alone, here and in the monitors: its share of the pairs is as random as all of them.
-        self.log("loss", loss, prog_bar=True, on_step=True, on_epoch=True, rank_zero_only=True)
+        # Of all processes, or the curve would depend on their number. Not by Lightning's sync_dist: the first process
+        # asks for values, for its progress bar, that the others never ask for, and all wait forever.
+        whole = self.trainer.strategy.reduce(loss.detach().clone(), reduce_op="mean")
+        self.log("loss", whole, prog_bar=True, on_step=True, on_epoch=True, rank_zero_only=True)
         self.log("lr", self.optimizers().param_groups[0]["lr"], rank_zero_only=True)
         return loss
 
@@ -165,6 +173,13 @@ class Learner(lightning.LightningModule):  # type: ignore[misc]
         scheduled = [p for p in self.method.parameters() if all(p is not q for q in fixed)]
         groups = [{"params": scheduled}, {"params": fixed}] if fixed else [{"params": scheduled}]
         return torch.optim.SGD(groups, config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
+
+    def setup(self, stage: str) -> None:
+        """Before the processes share the network."""
+        if self.trainer.world_size > 1 and self._config.sync_batch_norm:
+            synchronise(self.method, self.trainer.strategy.root_device.type)
+        if self._config.compile and self.trainer.strategy.root_device.type == "cuda":
+            self.method.backbone.compile()
 
     def on_fit_start(self) -> None:
         if self.device.type == "cpu":
@@ -238,25 +253,31 @@ def _claim(out: Path, config: TrainConfig) -> None:
     out.mkdir(parents=True, exist_ok=True)
     file = out / CONFIG
     if not file.exists():
-        file.write_text(json.dumps(asdict(config), indent=2) + "\n")
+        mine = file.with_name(f"{CONFIG}.{os.getpid()}")  # processes that torchrun started do this at the same time
+        mine.write_text(json.dumps(asdict(config), indent=2) + "\n")
+        mine.replace(file)
     there, asked = asdict(read_config(out)), asdict(config)
     if differing := {name: value for name, value in asked.items() if value != there[name]}:
         bound = ", ".join(f"{name}={there[name]!r}" for name in differing)
         raise InvalidValueError("config", differing, f"{bound}, as that of the run in {out}, or go to another folder")
 
 
-def _hardware(config: TrainConfig) -> dict[str, Any]:
-    """Lightning's arguments for this machine: all its GPUs, or ``processes`` on the CPU; bfloat16 where it is fast."""
+def hardware(config: TrainConfig) -> dict[str, Any]:
+    """Lightning's arguments for this machine: all its GPUs, or ``processes`` on the CPU; bfloat16 where it is fast.
+
+    What torchrun started is as many processes and machines as it says.
+    """
     gpus = torch.cuda.device_count()
-    devices = gpus or config.processes
     fast_bf16 = torch.cuda.is_bf16_supported() if gpus else torch.cpu.get_capabilities().get("avx512_bf16", False)
-    return {
+    chosen = {
         "accelerator": "gpu" if gpus else "cpu",
-        "devices": devices,
-        "strategy": "ddp_spawn" if devices > 1 else "auto",
-        "sync_batchnorm": gpus > 1,
-        "precision": "bf16-mixed" if fast_bf16 else "32-true",
+        "precision": "bf16-mixed" if config.bf16 and fast_bf16 else "32-true",
     }
+    if distributed.is_torchelastic_launched():
+        here, machines = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["GROUP_WORLD_SIZE"])
+        return chosen | {"strategy": "ddp", "devices": here, "num_nodes": machines}
+    devices = gpus or config.processes
+    return chosen | {"strategy": "ddp_spawn" if devices > 1 else "auto", "devices": devices}
 
 
 def _use_one_thread(_: int = 0) -> None:

@@ -254,8 +254,12 @@ _HASHES: dict[str, Callable[[], _Hash]] = {"md5": hashlib.md5, "crc32c": google_
 
 def _checksums(response: httpx2.Response) -> dict[str, bytes]:
     """The checksums of the whole file, by name, as the server gives them: ``x-goog-hash: crc32c=...,md5=...``."""
-    given = (entry.strip().partition("=") for entry in response.headers.get("x-goog-hash", "").split(","))
-    return {name: base64.b64decode(value) for name, _, value in given if name in _HASHES}
+    told = response.headers.get("x-goog-hash", "")
+    given = (entry.strip().partition("=") for entry in told.split(","))
+    try:
+        return {name: base64.b64decode(value, validate=True) for name, _, value in given if name in _HASHES}
+    except ValueError:
+        raise _TryAgainError(f"x-goog-hash is {told!r}") from None
 
 
 def _verified(part: Path, expected: dict[str, bytes]) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,13 +92,14 @@ class _Run:
         """Fetches every item; the report is written also when the run ends early."""
         outcomes: list[Outcome] = []
         try:
-            for outcome in self._outcomes():
-                outcomes.append(outcome)
-                self._check_that_some_succeed(outcomes)
+            with contextlib.closing(self._outcomes()) as arriving:  # closed, it stops the threads
+                for outcome in arriving:
+                    outcomes.append(outcome)
+                    self._check_that_some_succeed(outcomes)
         finally:
             self._report(outcomes)
 
-    def _outcomes(self) -> Iterator[Outcome]:
+    def _outcomes(self) -> Generator[Outcome, None, None]:
         plan = self._plan
         with (
             tqdm(total=len(plan.items), desc="fetch", unit="file") as files,
