@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from index.fit import Fit, fit_sightings
 from index.posed import GroundPlane, PosedPicture
-from index.predict import DEFAULT_K, Lookup, Predictor
+from index.predict import Lookup, Predictor
 from index.schema import (
     BehindCameraError,
     Box,
@@ -25,6 +25,7 @@ from index.schema import (
 from index.search import Rows, Vectors
 from index.witnesses import Sighting
 
+_NEIGHBOURS = 10  # of a picture
 _SHARE_INSIDE = 0.5  # of a box's picture; with less, the picture says nothing of it
 _LEAST_PIXELS = 8.0  # of a rectangle's sides
 _NOTHING = -1.0  # the least similarity there is
@@ -81,7 +82,7 @@ class Looks:
         if not seen:
             return []
         crops = [self._crop(view, rect) for _, views in seen for view, rect in views]
-        found = self._predictor.look_up(Lookup(np.stack(crops), (DEFAULT_K, category, None)))
+        found = self._predictor.look_up(Lookup(np.stack(crops), (_NEIGHBOURS, category, None)))
         ends = np.cumsum([len(views) for _, views in seen])[:-1]
         nearest = zip(np.split(found.similarities, ends), np.split(found.rows, ends), strict=True)
         return [self._look(box, views, *part) for (box, views), part in zip(seen, nearest, strict=True)]
