@@ -11,6 +11,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from index.capture import load_capture
+from index.findings import Finding, write_findings
 from index.points import POINTS, ply
 from index.schema import InvalidValueError
 from service.annotate.app import create_annotate_app
@@ -444,3 +445,15 @@ def test_the_index_proposes_a_box_where_the_cameras_look(tmp_path):
             assert_problem(client.get("/annotate/captures/mug/draft", params=params), 422, "invalid-value", field=field)
     assert (tmp_path / "captures" / "mug" / "capture.json").read_bytes() == before
     assert json.loads(before)["objects"] == []
+
+
+def test_findings_of_the_check_are_shown_as_long_as_they_hold(client, tmp_path):
+    folder = tmp_path / "mug"
+    write_findings(folder, [Finding(None, "no object", "add it"), Finding(3, "pose jump", "off its way")])
+    frame = {"frame": 3, "kind": "pose jump", "text": "off its way"}
+    shown = opened(client, "mug")
+    assert shown["findings"] == [{"frame": None, "kind": "no object", "text": "add it"}, frame]
+    save(client, "mug", shown["revision"], annotation())
+    assert opened(client, "mug")["findings"] == [frame]
+    (folder / "check.json").write_text("{")
+    assert opened(client, "mug")["findings"] == []
