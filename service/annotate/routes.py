@@ -30,7 +30,7 @@ from service.annotate.draft import NoDraftError, propose
 from service.annotate.pictures import Pictures
 from service.live import LiveIndex, NotReadyError
 from service.openapi import refusals
-from service.problems import MEDIA_TYPE, RevisionRequiredError, problem_from_error, problem_response
+from service.problems import RevisionRequiredError, problem_from_error, problem_response
 
 router = APIRouter(tags=["annotating"])
 page_router = APIRouter(include_in_schema=False)
@@ -80,7 +80,6 @@ _SAVE = refusals(
 )
 _CONFLICT = {
     "description": "Someone else has saved meanwhile. Nothing was saved; the problem has the present annotation.",
-    "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ConflictProblem"}}},
     "model": ConflictProblem,
 }
 _JPEG = {"schema": {"type": "string", "format": "binary"}}
