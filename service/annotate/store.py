@@ -221,7 +221,15 @@ def _replacing(folder: int, name: str, data: bytes, like: os.stat_result) -> Ite
         with contextlib.suppress(OSError):
             os.unlink(draft, dir_fd=folder)
         raise
-    os.fsync(folder)
+    _sync(folder)
+
+
+def _sync(folder: int) -> None:
+    try:
+        os.fsync(folder)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # not every file system lets a folder be synced
+            raise
 
 
 def _check_unchanged(folder: int, file: Path, present: Saved) -> None:
@@ -244,7 +252,7 @@ def _locked(folder: int) -> Iterator[int]:
     """The folder of the earlier annotations, as a descriptor, while nobody else may write to the capture."""
     with contextlib.suppress(FileExistsError):
         os.mkdir(ANNOTATIONS, dir_fd=folder)
-        os.fsync(folder)
+        _sync(folder)
     with contextlib.ExitStack() as stack:
         kept = stack.enter_context(_closing(os.open(ANNOTATIONS, os.O_RDONLY | os.O_DIRECTORY, dir_fd=folder)))
         lock = stack.enter_context(_closing(os.open(_LOCK, os.O_RDWR | os.O_CREAT, 0o666, dir_fd=kept)))
@@ -281,7 +289,7 @@ def _refusals() -> Iterator[None]:
         if error.errno in _FULL:
             raise StorageFullError("the disk is full: nothing was saved") from error
         if error.errno in _READ_ONLY:
-            raise ReadOnlyError("the capture cannot be written to, or not be read: nothing was saved") from error
+            raise ReadOnlyError("the capture cannot be written to, or not be read") from error
         if error.errno in _GONE:
             raise UnknownCaptureError("name", None, "that of a capture: it is not there, or not any more") from error
         raise
