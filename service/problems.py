@@ -54,9 +54,9 @@ class Problem(BaseModel):
     type: str = Field(
         description="Which kind, stable: `urn:nearpose:problem:` and one of `invalid-value`, `unknown-frame`, "
         "`unknown-object`, `unknown-capture`, `unreadable-capture`, `missing-picture`, `conflict`, `read-only`, "
-        "`revision-required`, `misdirected`, `no-draft`, `geometry`, `no-pose`, `unreadable-image`, `key-reused`, `body-too-large`, "
-        "`body-timeout`, "
-        "`unauthorized`, `rate-limited`, `not-ready`, `draining`, `overloaded`, `timeout`, `enrolment-unavailable`, "
+        "`revision-required`, `misdirected`, `no-draft`, `geometry`, `no-pose`, `unreadable-image`, `key-reused`, "
+        "`body-too-large`, `body-timeout`, `unauthorized`, `rate-limited`, `not-ready`, `draining`, `overloaded`, "
+        "`timeout`, `enrolment-unavailable`, "
         "`storage-full`, `internal`; or `about:blank`, where the status says it all."
     )
     title: str = Field(description="The kind, in words.")

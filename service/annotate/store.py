@@ -21,13 +21,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from index.capture import ANNOTATIONS, CaptureDocument, ObjectDocument, PlaneDocument, faults, parse_document
+from index.capture import CaptureDocument, ObjectDocument, PlaneDocument, faults, parse_document
 from index.schema import InvalidValueError, NearposeError
 from service.enrolment.file import StorageFullError
 from service.workers import OverloadedError
 
 DRAWN = "drawn by a person"
 KEPT = 200  # earlier annotations of a capture
+_ANNOTATIONS = ".annotations"  # the folder of earlier annotations, and of the lock of those who save
 _LOCK = "lock"
 _BUSY_S = 10.0
 _POLL_S = 0.002
@@ -126,7 +127,7 @@ def history(file: Path) -> list[Earlier]:
     """The annotations that were replaced, the latest first."""
     with _refusals(), _opened(file) as folder:
         try:
-            kept = os.open(ANNOTATIONS, os.O_RDONLY | os.O_DIRECTORY, dir_fd=folder)
+            kept = os.open(_ANNOTATIONS, os.O_RDONLY | os.O_DIRECTORY, dir_fd=folder)
         except FileNotFoundError:
             return []
         with _closing(kept):
@@ -251,10 +252,10 @@ def _opened(file: Path) -> Iterator[int]:
 def _locked(folder: int) -> Iterator[int]:
     """The folder of the earlier annotations, as a descriptor, while nobody else may write to the capture."""
     with contextlib.suppress(FileExistsError):
-        os.mkdir(ANNOTATIONS, dir_fd=folder)
+        os.mkdir(_ANNOTATIONS, dir_fd=folder)
         _sync(folder)
     with contextlib.ExitStack() as stack:
-        kept = stack.enter_context(_closing(os.open(ANNOTATIONS, os.O_RDONLY | os.O_DIRECTORY, dir_fd=folder)))
+        kept = stack.enter_context(_closing(os.open(_ANNOTATIONS, os.O_RDONLY | os.O_DIRECTORY, dir_fd=folder)))
         lock = stack.enter_context(_closing(os.open(_LOCK, os.O_RDWR | os.O_CREAT, 0o666, dir_fd=kept)))
         _wait_for(lock)
         yield kept
