@@ -411,7 +411,7 @@ def test_a_draft_needs_an_index_and_the_ground(client, tmp_path):
     build_index(tmp_path / "index")
     bare_capture(tmp_path / "floating" / "mug", plane=None)
     with client_of(tmp_path / "floating", index=tmp_path / "index") as other:
-        wait_until(lambda: other.get("/annotate/captures").json()["categories"] == ["book", "cup", "shoe"])
+        wait_until(lambda: other.get("/annotate/captures").json()["categories"] == ["book", "cup", "shoe"], 200)
         assert_problem(other.get("/annotate/captures/mug/draft"), 404, "no-draft")
 
 
@@ -425,7 +425,7 @@ def test_the_index_proposes_a_box_where_the_cameras_look(tmp_path):
     build_index(tmp_path / "index")
     before = (bare_capture(tmp_path / "captures" / "mug") / "capture.json").read_bytes()
     with client_of(tmp_path / "captures", index=tmp_path / "index") as client:
-        wait_until(lambda: client.get("/annotate/captures/mug/draft").status_code != 503)
+        wait_until(lambda: client.get("/annotate/captures/mug/draft").status_code != 503, 200)
         answer = client.get("/annotate/captures/mug/draft")
         assert answer.status_code == 200, answer.text
         draft = answer.json()
