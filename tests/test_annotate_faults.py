@@ -120,7 +120,7 @@ _AS_NOBODY = """
 import os, sys
 from pathlib import Path
 from index.schema import NearposeError
-from service.annotate.store import read, save
+from service.annotate.store import history, read, save
 file = Path(sys.argv[1])
 os.setgid(65534); os.setuid(65534)
 saved = read(file)
