@@ -187,6 +187,7 @@ def test_frames_of_a_video_are_found_in_any_order(tmp_path):
         assert [(frame["width"], frame["height"], frame["camera"]["fx"]) for frame in shown] == [
             (WIDTH, HEIGHT, 203)
         ] * 6
+        assert [frame["time_s"] for frame in shown[:3]] == pytest.approx([0, 2 / RATE, 4 / RATE])
         for number in (3, 0, 4, 1):
             picture = pixels_of(client.get(shown[number]["image"]))
             errors = [np.abs(picture.astype(float) - draw(pose)).mean() for pose in POSES]
@@ -457,6 +458,13 @@ def test_findings_of_the_check_are_shown_as_long_as_they_hold(client, tmp_path):
     assert opened(client, "mug")["findings"] == [frame]
     (folder / "check.json").write_text("{")
     assert opened(client, "mug")["findings"] == []
+
+
+def test_points_that_cannot_be_read_are_told(client, tmp_path):
+    (tmp_path / "mug" / POINTS).write_bytes(ply(np.zeros((10, 3)))[:-1])
+    shown = opened(client, "mug")
+    assert shown["points"] == []
+    assert shown["findings"] == [{"frame": None, "kind": "points", "text": "points.ply: truncated"}]
 
 
 @pytest.mark.parametrize(
