@@ -492,3 +492,8 @@ def test_a_name_that_no_file_can_have_is_a_missing_picture(tmp_path):
         shown = opened(client, "mug")["frames"]
         assert [frame["problem"] is None for frame in shown] == [False, False, False, True, True]
         assert {client.get(frame["image"]).status_code for frame in shown[:3]} == {404}
+
+
+def test_a_folder_that_is_not_there_is_refused_at_once(tmp_path):
+    with pytest.raises(InvalidValueError, match=r"captures: got .*nothing', must be a folder of captures"):
+        create_annotate_app(AnnotateSettings(captures=tmp_path / "nothing"))
