@@ -164,9 +164,10 @@ def _most_alike(looks: Looks, box: Box, category: str, breadth: float) -> Box:
     rng = np.random.default_rng(0)
     for narrower in _NARROWER:
         near = [box, *(_near(box, narrower * breadth, rng) for _ in range(_DRAWS))]
-        seen = looks.at(near, category)
+        if not (seen := looks.at(near, category)):
+            return box
         scores = np.array([look.score + _TALL * np.log(look.box.size[1]) for look in seen]) / _ALIKE
-        weights = np.exp(scores - scores.max(initial=0.0))
+        weights = np.exp(scores - scores.max())
         weights /= weights.sum()
         size = np.exp(weights @ np.log([look.box.size for look in seen]))
         box = Box(box.rotation, weights @ np.stack([look.box.center for look in seen]), size)
