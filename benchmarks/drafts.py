@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 from tqdm import tqdm
 
+from index.confidence import calibrate
 from index.draft import Draft, FrameRect, GroundPlane, Hint, PosedPicture, propose_box
 from index.encoder import Crops, Encoder, open_encoder
 from index.iou import iou_3d
@@ -218,6 +219,29 @@ def summary(lines: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
+def confidences(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What likeness says of a box, as ``index.draft`` has it; the Brier score is of categories left out in turn."""
+    result = {}
+    for name, kinds in {"found": ("none", "point"), "drawn": ("rect",)}.items():
+        chosen = [line for line in lines if line["hint"] in kinds and line["similarity"] is not None]
+        signs = np.array([[line["similarity"]] for line in chosen])
+        hits = np.array([line["iou"] > 0.5 for line in chosen])
+        categories = np.array([line["category"] for line in chosen])
+        told = np.zeros(len(chosen))
+        for category in np.unique(categories):
+            others = categories != category
+            if (calibration := calibrate(signs[others], hits[others])) is not None:
+                told[~others] = [calibration.probability(sign) for sign in signs[~others]]
+        if (calibration := calibrate(signs, hits)) is not None:
+            scores = {
+                "brier": float(((told - hits) ** 2).mean()),
+                "brier_of_the_mean": float(hits.mean() * (~hits).mean()),
+            }
+            weights = [round(weight, 2) for weight in calibration.weights]
+            result[name] = {"weights": weights, "drafts": len(chosen)} | {k: round(v, 3) for k, v in scores.items()}
+    return result
+
+
 def _percent(values: NDArray[Any]) -> str:
     values = values.astype(np.float64)
     draws = np.random.default_rng(0).choice(values, (2000, len(values))).mean(axis=1)
@@ -233,10 +257,11 @@ def main() -> None:
     parser.add_argument("--log", type=Path, default=Path("drafts.jsonl"))
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    rows = summary(measure(options.run, options.captures, options.log))
-    print(json.dumps(rows, indent=1))
+    lines = measure(options.run, options.captures, options.log)
+    result = {"rows": summary(lines), "confidence": confidences(lines)}
+    print(json.dumps(result, indent=1))
     if options.out:
-        options.out.write_text(json.dumps({"rows": rows}, indent=1) + "\n")
+        options.out.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":
