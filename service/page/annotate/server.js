@@ -1,0 +1,28 @@
+// What the annotation server takes and answers.
+
+import { call } from "../api.js";
+
+const place = (name) => `annotate/captures/${encodeURIComponent(name)}`;
+const ofBox = ({ center, size, rotation }) => ({ center, size, rotation });
+
+/** Ground and objects alone, as they are saved. */
+export const annotationOf = ({ plane, objects }) => ({
+  plane: plane && { normal: plane.normal, point: plane.point },
+  objects: objects.map(({ id, category, box, accepted }) => ({ id, category, box: box && ofBox(box), accepted })),
+});
+
+export const captures = () => call("annotate/captures");
+export const capture = (name) => call(place(name));
+export const draft = (name, frame) => call(`${place(name)}/draft?${new URLSearchParams({ frame })}`);
+export const history = (name) => call(`${place(name)}/history`);
+
+export const save = (name, revision, annotation) =>
+  call(place(name), {
+    method: "PUT",
+    body: JSON.stringify(annotation),
+    headers: { "Content-Type": "application/json", "If-Match": `"${revision}"` },
+    keepalive: true, // goes on while the tab closes
+  });
+
+/** The upright picture of a frame, about `width` pixels wide. */
+export const imageOf = (name, frame, width) => `${place(name)}/frames/${frame}.jpg?width=${width}`;
