@@ -17,6 +17,9 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from index.schema import GeometryError, ImageError, InvalidValueError, NearposeError, NoPoseError, OutOfViewError
+from service.annotate.draft import NoDraftError
+from service.annotate.pictures import MissingPictureError
+from service.annotate.store import ConflictError, ReadOnlyError, UnknownCaptureError, UnreadableCaptureError
 from service.engine import UnknownFrameError
 from service.enrolment.file import EnrolmentUnavailableError, StorageFullError
 from service.enrolment.store import KeyReusedError, UnknownObjectError
@@ -50,7 +53,9 @@ class Problem(BaseModel):
 
     type: str = Field(
         description="Which kind, stable: `urn:nearpose:problem:` and one of `invalid-value`, `unknown-frame`, "
-        "`unknown-object`, `geometry`, `no-pose`, `unreadable-image`, `key-reused`, `body-too-large`, `body-timeout`, "
+        "`unknown-object`, `unknown-capture`, `unreadable-capture`, `missing-picture`, `conflict`, `read-only`, "
+        "`revision-required`, `no-draft`, `geometry`, `no-pose`, `unreadable-image`, `key-reused`, `body-too-large`, "
+        "`body-timeout`, "
         "`unauthorized`, `rate-limited`, `not-ready`, `draining`, `overloaded`, `timeout`, `enrolment-unavailable`, "
         "`storage-full`, `internal`; or `about:blank`, where the status says it all."
     )
@@ -118,6 +123,16 @@ class UnauthorizedError(RefusedError):
         super().__init__(401, detail, {"WWW-Authenticate": challenge})
 
 
+class RevisionRequiredError(RefusedError):
+    """A change that does not say which revision it was made of."""
+
+    slug, title = "revision-required", "Say which revision was changed"
+
+    def __init__(self) -> None:
+        self.field, self.value, self.bound = "If-Match", None, 'the revision that was changed, in quotes: "<revision>"'
+        super().__init__(428, f"If-Match: must be {self.bound}")
+
+
 class RateLimitedError(RefusedError):
     """More requests than a client may send. ``headers`` say when the next one may come."""
 
@@ -141,6 +156,12 @@ _KINDS: dict[type[Exception], tuple[int, str, str, str | None]] = {
     DrainingError: (503, "draining", "The server is about to stop", None),
     OverloadedError: (503, "overloaded", "Too many requests at once", None),
     EnrolmentUnavailableError: (503, "enrolment-unavailable", "Nothing can be enrolled here", None),
+    UnknownCaptureError: (404, "unknown-capture", "There is no such capture", "name"),
+    UnreadableCaptureError: (409, "unreadable-capture", "The capture's file cannot be read", None),
+    MissingPictureError: (404, "missing-picture", "There is no such picture", None),
+    ConflictError: (412, "conflict", "The capture has changed meanwhile", None),
+    ReadOnlyError: (403, "read-only", "The capture cannot be written to", None),
+    NoDraftError: (404, "no-draft", "There is no box to propose", None),
     StorageFullError: (507, "storage-full", "There is no room for more", None),
 }
 _HEADERS = {503: {"Retry-After": "1"}}

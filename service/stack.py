@@ -11,16 +11,16 @@ from service.access import Access
 from service.admission import Admission, CancelOnDisconnect
 from service.keys import KeyFile
 from service.middleware import BodyLimit, Deadline, Measured, RequestLog, SecurityHeaders
-from service.settings import Settings
+from service.settings import ServerSettings
 
 _CORS: dict[str, Any] = {
-    "allow_methods": ["GET", "POST", "DELETE"],
-    "allow_headers": ["Authorization", "X-API-Key", "X-Request-Id", "Idempotency-Key", "traceparent"],
-    "expose_headers": ["X-Request-Id", "Retry-After", "RateLimit", "RateLimit-Policy"],
+    "allow_methods": ["GET", "POST", "PUT", "DELETE"],
+    "allow_headers": ["Authorization", "X-API-Key", "X-Request-Id", "Idempotency-Key", "If-Match", "traceparent"],
+    "expose_headers": ["X-Request-Id", "Retry-After", "RateLimit", "RateLimit-Policy", "ETag"],
 }
 
 
-def add_middlewares(app: FastAPI, settings: Settings) -> None:
+def add_middlewares(app: FastAPI, settings: ServerSettings) -> None:
     """From the innermost to the outermost. Raises InvalidValueError where the file of API keys cannot be read."""
     keys = KeyFile(settings.api_keys) if settings.api_keys else None
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes, limit_s=settings.body_s)
