@@ -4,6 +4,7 @@ import * as api from "./api.js";
 import { Atlas } from "./atlas.js";
 import { connectControls } from "./controls.js";
 import { find, findAll, h } from "./dom.js";
+import { listenToKey } from "./keyform.js";
 import { PoseTab } from "./pose.js";
 import { clearProblems, showProblem } from "./problem.js";
 import { Query } from "./query.js";
@@ -147,18 +148,6 @@ function listenToFiles() {
 }
 
 /** Asks for the API key when the service does. */
-function listenToKey() {
-  addEventListener("unauthorized", () => {
-    find("#key-form").hidden = false;
-    find("#key-said").textContent = api.key() ? "This API key is not known." : "This service asks for an API key.";
-  });
-  find("#key-form").addEventListener("submit", (event) => {
-    event.preventDefault();
-    api.useKey(find("#key").value.trim());
-    location.reload();
-  });
-}
-
 async function showSamples() {
   const { samples } = await api.samples();
   const buttons = samples.map((sample) => {

@@ -1,6 +1,7 @@
 // Puts the annotation page together.
 
 import { find, h } from "../dom.js";
+import { listenToKey } from "../keyform.js";
 import { Annotation, UNNAMED } from "./annotation.js";
 import { choose } from "./conflict.js";
 import { listenToKeys } from "./keys.js";
@@ -12,7 +13,8 @@ import * as server from "./server.js";
 import { STEPS, Sketch } from "./sketch.js";
 import { Stage } from "./stage.js";
 import { Strip } from "./strip.js";
-import { inGround } from "./world.js";
+import { lookedAt } from "./painting.js";
+import { column, firstBox, inGround } from "./world.js";
 
 const RETRY_MS = 1000;
 const annotation = new Annotation();
@@ -42,7 +44,25 @@ async function open(name) {
   find("#list").open = matchMedia("(min-width: 1080px)").matches;
   find("#desk").hidden = false;
   find("#unposed").hidden = annotation.posed;
+  showFindings(capture);
   showSaving();
+}
+
+/** What is wrong with the capture, each at its frame. */
+function showFindings({ problem, findings, frames }) {
+  const all = [
+    ...(problem ? [{ frame: null, text: problem }] : []),
+    ...frames.flatMap((frame, i) => (frame.problem ? [{ frame: i, text: frame.problem }] : [])),
+    ...findings,
+  ];
+  find("#findings").hidden = !all.length;
+  find("#found").replaceChildren(...all.map((finding) => h("li", {}, ...inFinding(finding))));
+}
+
+function inFinding({ frame, kind, text }) {
+  const words = kind ? [h("b", {}, kind), `: ${text}`] : [text];
+  if (frame === null) return words;
+  return [h("button", { type: "button", click: () => annotation.show(frame) }, `Frame ${frame + 1}`), " ", ...words];
 }
 
 async function settledCapture(name) {
@@ -125,6 +145,7 @@ function inWords({ category, confidence, frames_used: frames, neighbors, problem
 
 /** Yes to the draft, or to the selected object; a category is asked for first. */
 function accept() {
+  if (sketch.active) return placeFirst();
   annotation.takeDraft(true);
   const { object } = annotation;
   if (!object?.box) return;
@@ -144,6 +165,14 @@ function draw() {
   annotation.propose(null);
   if (sketch.active) sketch.cancel();
   else sketch.begin();
+}
+
+/** Without a pointer: a box where the cameras look, to be moved and resized by keys. */
+function placeFirst() {
+  const { ground, pose, capture } = annotation;
+  if (!pose) return;
+  sketch.cancel();
+  annotation.place(firstBox(ground.y, lookedAt(capture.frames, ground), column(pose, 3)));
 }
 
 function escape() {
@@ -172,7 +201,7 @@ function showTools() {
 
 function hint(object, draft, ground) {
   if (!annotation.posed) return "";
-  if (!annotation.pose) return "This frame has no camera pose: nothing is drawn on it.";
+  if (!annotation.pose) return "This frame has no camera pose: nothing can be drawn on it.";
   if (!ground) return "Place the ground first.";
   if (sketch.active) return STEPS[sketch.step];
   if (draft) return "Dashed: the index's draft. Accept it, or drag it right.";
@@ -256,12 +285,14 @@ listenToKeys(stage.canvas, annotation, {
   " ": () => (strip.playing ? strip.stop() : strip.play()),
 });
 addEventListener("keydown", (event) => {
-  const isText = event.target.matches?.("input:not([type=range])");
-  if (!(event.ctrlKey || event.metaKey) || isText || event.key.toLowerCase() !== "z") return;
+  const { value, dataset } = event.target;
+  const isTyping = dataset?.written !== undefined && value !== dataset.written; // the field has its own undo
+  if (!(event.ctrlKey || event.metaKey) || isTyping || event.key.toLowerCase() !== "z") return;
   event.preventDefault();
   if (event.shiftKey) annotation.redo();
   else annotation.undo();
 });
+listenToKey();
 annotation.addEventListener("change", show);
 sketch.addEventListener("change", () => annotation.capture && showTools());
 sketch.addEventListener("done", ({ detail: box }) => annotation.place(box));

@@ -1,7 +1,7 @@
 // The selected object's name and numbers, the ground's, and the list of objects.
 
 import { find, findAll, h } from "../dom.js";
-import { degrees, plus, radians, scaled } from "../geometry.js";
+import { degrees, dot, minus, plus, radians, scaled, unit } from "../geometry.js";
 import { UNNAMED } from "./annotation.js";
 import { bottomOf, column, firstPlane, inGround, moved, planeMoved, quarterTurned, resized, turned, yawOf } from "./world.js";
 import { lookedAt } from "./painting.js";
@@ -78,7 +78,7 @@ export class Panel {
     for (const button of findAll("[data-tilt]", this.root)) button.addEventListener("click", (event) => this.#nudgeGround(button.dataset.tilt, event.shiftKey));
   }
 
-  /** Tilts about what the present camera has to its right and ahead, and lifts by a hundredth of its height. */
+  /** Tilts by half a degree about what the present camera has to its right and ahead, or lifts by a part of its height. */
   #nudgeGround(way, finer) {
     const { pose, ground, capture, present } = this.annotation;
     if (!pose || !ground) return;
@@ -93,7 +93,7 @@ export class Panel {
       left: { roll: -angle },
       right: { roll: angle },
     }[way];
-    const [right, ahead] = [column(pose, 0), column(pose, 2)];
+    const [right, ahead] = [0, 2].map((axis) => flat(column(pose, axis), ground.y));
     const full = { lift: 0, pitch: 0, roll: 0, ...change };
     this.annotation.setPlane(planeMoved(present.plane, full, right, ahead, lookedAt(capture.frames, ground)));
   }
@@ -164,13 +164,11 @@ export class Panel {
 /** The selected box moved by a step to the right and away from the present camera, along the ground. */
 export function nudged({ object, ground, pose }, [right, away], step) {
   const across = flat(column(pose, 0), ground.y);
-  const ahead = flat(column(pose, 1).map((v) => -v).map((v, i) => v + column(pose, 2)[i]), ground.y);
+  const ahead = flat(minus(column(pose, 2), column(pose, 1)), ground.y); // looking straight down, too
   return moved(object.box, plus(scaled(across, right * step), scaled(ahead, away * step)));
 }
 
+/** The direction along the ground, of length 1. */
 function flat(v, up) {
-  const along = v.reduce((sum, x, i) => sum + x * up[i], 0);
-  const lying = v.map((x, i) => x - along * up[i]);
-  const long = Math.hypot(...lying) || 1;
-  return lying.map((x) => x / long);
+  return unit(minus(v, scaled(up, dot(up, v))));
 }

@@ -100,7 +100,7 @@ export class Plan {
       const x = Math.round((i * cell - origin[0]) * view.scale) + 0.5;
       drawing.moveTo(x, 0);
       drawing.lineTo(x, height);
-      if (x < width - 40) drawing.fillText(label(i), x + 3, height - 5);
+      if (x < width - 40) drawing.fillText(label(i), x + 3, height - 8);
     }
     for (let j = z0; j <= z1; j++) {
       const y = Math.round((j * cell - origin[1]) * view.scale) + 0.5;

@@ -4,6 +4,7 @@ import { annotationOf } from "./server.js";
 
 const QUIET_MS = 300; // after the last change
 const RETRY_MS = [500, 1000, 2000, 4000];
+const MOST_SENT = 50;
 const PREFIX = "nearpose-unsaved/";
 
 /** The same but for the last digits: numbers went through the server's arithmetic. */
@@ -25,7 +26,7 @@ export class Saving extends EventTarget {
   #tab = crypto.getRandomValues(new Uint32Array(2)).join("-");
   #revision = null;
   #wanted = null; // the annotation that is not confirmed yet
-  #sent = null; // one that was sent, and may have been saved without our hearing of it
+  #sent = []; // those that were sent, and may have been saved without our hearing of it
   #sending = false;
   #timer = 0;
   #failures = 0;
@@ -97,7 +98,8 @@ export class Saving extends EventTarget {
   async #send() {
     if (this.#sending) return; // the answer to come looks for what changed meanwhile
     const sent = this.#wanted;
-    [this.#sending, this.#sent] = [true, sent];
+    this.#sending = true;
+    this.#sent = [...this.#sent.slice(1 - MOST_SENT), sent];
     this.#store();
     if (!this.#failures) this.#become("saving");
     try {
@@ -112,7 +114,7 @@ export class Saving extends EventTarget {
 
   #accepted(revision, sent) {
     Object.assign(this, { problem: null });
-    [this.#revision, this.#sent, this.#failures] = [revision, null, 0];
+    [this.#revision, this.#sent, this.#failures] = [revision, [], 0];
     if (this.#wanted !== sent) return this.keep(this.#wanted);
     this.#wanted = null;
     this.#forget();
@@ -131,8 +133,8 @@ export class Saving extends EventTarget {
 
   /** Another state is saved. Where that is what this page has sent, only the answer was lost: no conflict. */
   #clash({ revision, annotation }) {
-    if (this.#sent && alike(annotation, this.#sent))
-      return this.#accepted(revision, alike(annotation, this.#wanted) ? this.#wanted : this.#sent);
+    const saved = this.#sent.find((sent) => alike(annotation, sent));
+    if (saved) return this.#accepted(revision, alike(saved, this.#wanted) ? this.#wanted : saved);
     this.theirs = { revision, annotation };
     this.#become("conflict");
   }

@@ -131,6 +131,16 @@ export function carried(box, from, to) {
   return { ...box, center, rotation: transposed(columns) };
 }
 
+/** A box to begin with, where there is no pointer to draw one: on the ground at `foot`, its front to the `eye`. */
+export function firstBox(up, foot, eye) {
+  const side = length(minus(eye, foot)) / 5;
+  const away = minus(foot, eye);
+  const ahead = scaled(unit(minus(away, scaled(up, dot(up, away)))), side);
+  const across = scaled(unit(cross(ahead, up)), side);
+  const a = minus(foot, scaled(plus(across, ahead), 0.5));
+  return boxOn(up, baseOf(up, a, plus(a, across), plus(a, ahead)), side);
+}
+
 /** A plane lifted by metres along its normal and tilted, radians, about `right` and about `ahead`, through `pivot`. */
 export function planeMoved({ normal, point }, { lift, pitch, roll }, right, ahead, pivot) {
   const up = unit(normal);
