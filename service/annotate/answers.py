@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
 from index.capture import BoxDocument, ObjectDocument, PlaneDocument
+from index.draft import Draft
 from service.annotate.store import Annotation
 from service.problems import Problem
 
@@ -182,7 +183,20 @@ class DraftAnswer(BaseModel):
     confidence: float = Field(description="The probability, 0 to 1, that its 3D IoU with the true box is above 0.5.")
     frames_used: list[int] = Field(description="The numbers of the frames that were looked at.")
     neighbors: list[str] = Field(description="The objects of the index that it was made of, the most alike first.")
-    problem: str | None = Field(description="What to look out for.")
+    problem: str | None = Field(description="What to look out for, if there is anything.")
+
+
+def draft_answer(draft: Draft, frames: list[int]) -> DraftAnswer:
+    """``frames`` are the numbers of the frames that were looked at."""
+    box = BoxShape(**{name: getattr(draft.box, name).tolist() for name in ("center", "size", "rotation")})
+    return DraftAnswer(
+        box=box,
+        category=draft.category,
+        confidence=draft.confidence,
+        frames_used=frames,
+        neighbors=list(dict.fromkeys(neighbour.frame.object_id for neighbour in draft.neighbours)),
+        problem=None,
+    )
 
 
 class ConflictProblem(Problem):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import cv2
 from fastapi import APIRouter, FastAPI
@@ -13,7 +14,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 
-from index.encoder import open_encoder
+from index.encoder import Encoder, open_encoder
 from service import pages, problems
 from service.annotate import routes
 from service.annotate.captures import Captures
@@ -37,6 +38,8 @@ Whoever saves says which revision was changed (`If-Match`): nothing that someone
 Every refusal is `application/problem+json` and names the field, the value and the bound.
 """
 
+EncoderOpener = Callable[[Path, str], Encoder]
+
 router = APIRouter(tags=["operation"])
 
 
@@ -52,13 +55,20 @@ def metrics(request: Request) -> PlainTextResponse:
     return PlainTextResponse(request.app.state.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
 
-def create_annotate_app(settings: AnnotateSettings) -> FastAPI:
-    """The annotator as an ASGI app. Raises InvalidValueError where the file of API keys cannot be read."""
+def create_annotate_app(settings: AnnotateSettings, open_encoder: EncoderOpener = open_encoder) -> FastAPI:
+    """The annotator as an ASGI app.
+
+    Args:
+        settings: see there.
+        open_encoder: opens the encoder in a folder, on a device.
+
+    Raises InvalidValueError where the file of API keys cannot be read.
+    """
     app = FastAPI(
         title="nearpose: annotating captures",
         version="1",
         description=_DESCRIPTION,
-        lifespan=functools.partial(_lifespan, settings),
+        lifespan=functools.partial(_lifespan, settings, open_encoder),
         redirect_slashes=False,
         docs_url=None,
         redoc_url=None,
@@ -79,9 +89,9 @@ def create_annotate_app(settings: AnnotateSettings) -> FastAPI:
 
 
 @asynccontextmanager
-async def _lifespan(settings: AnnotateSettings, app: FastAPI) -> AsyncIterator[None]:
+async def _lifespan(settings: AnnotateSettings, open_encoder: EncoderOpener, app: FastAPI) -> AsyncIterator[None]:
     cv2.setNumThreads(1)  # requests run side by side
-    live, pictures = _live(settings), Pictures(settings.max_pixels)
+    live, pictures = _live(settings, open_encoder), Pictures(settings.max_pixels)
     app.state.annotator = routes.Annotator(Captures(settings.captures), pictures, live)
     try:
         with draining_first(app.state.draining, 0):
@@ -92,11 +102,9 @@ async def _lifespan(settings: AnnotateSettings, app: FastAPI) -> AsyncIterator[N
             live.close()
 
 
-def _live(settings: AnnotateSettings) -> LiveIndex | None:
+def _live(settings: AnnotateSettings, open_encoder: EncoderOpener) -> LiveIndex | None:
     if settings.index is None:
         return None
-    live = LiveIndex(
-        settings.index, lambda folder: open_encoder(folder, settings.device, many_callers=True), settings.poll_s
-    )
+    live = LiveIndex(settings.index, lambda folder: open_encoder(folder, settings.device), settings.poll_s)
     live.start()
     return live

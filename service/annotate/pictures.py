@@ -53,12 +53,16 @@ class Pictures:
 
     def jpeg(self, folder: Path, document: CaptureDocument, number: int, width: int) -> bytes:
         """A frame's upright picture, at most ``width`` pixels wide. Raises MissingPictureError."""
+        return encode_jpeg(self.image(folder, document, number, width), _QUALITY)
+
+    def image(self, folder: Path, document: CaptureDocument, number: int, width: int) -> Image:
+        """The same as (h, w, 3) uint8 RGB."""
         file = _file(folder, document, number)
         if document.video:
             image = self._film(file, document).picture(document.frames[number].index or 0)
         else:
             image = self._decoded(file, number, width)
-        return encode_jpeg(_scaled(image, width), _QUALITY)
+        return _scaled(image, width)
 
     def _decoded(self, file: Path, number: int, width: int) -> Image:
         try:

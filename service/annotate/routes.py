@@ -9,6 +9,7 @@ from urllib.parse import quote
 from fastapi import APIRouter, Depends, Header, Path, Query, Request
 from starlette.responses import RedirectResponse, Response
 
+from index.predict import Predictor
 from index.schema import InvalidValueError
 from service import pages
 from service.annotate import store
@@ -20,12 +21,14 @@ from service.annotate.answers import (
     DraftAnswer,
     EarlierShape,
     SavedAnswer,
+    draft_answer,
     object_shape,
     plane_shape,
 )
 from service.annotate.captures import Captures, capture_answer
-from service.annotate.draft import NoDraftError
+from service.annotate.draft import NoDraftError, propose
 from service.annotate.pictures import Pictures
+from service.forms import RectText
 from service.live import LiveIndex, NotReadyError
 from service.openapi import refusals
 from service.problems import MEDIA_TYPE, RevisionRequiredError, problem_from_error, problem_response
@@ -41,6 +44,13 @@ class Annotator:
     captures: Captures
     pictures: Pictures
     live: LiveIndex | None
+
+    @property
+    def predictor(self) -> Predictor:
+        """That of the index as it is now. Raises NoDraftError, or NotReadyError while it is being opened."""
+        if self.live is None:
+            raise NoDraftError("the server was started without --index: there is nothing to propose a box from")
+        return self.live.snapshot.predictor
 
     def categories(self) -> set[str]:
         """Those of the index."""
@@ -187,17 +197,21 @@ def history(name: CaptureName, annotator: Running) -> list[EarlierShape]:
 def draft(
     name: CaptureName,
     annotator: Running,
-    frame: Annotated[int, Query(ge=0, description="The number of a frame that shows the object.")],
+    frame: Annotated[int | None, Query(ge=0, description="The number of the frame that `rect` is in.")] = None,
     rect: Annotated[
-        str | None, Query(description="x0,y0,x1,y1: where the object is in it, pixels of the upright picture.")
+        RectText | None,
+        Query(
+            description="JSON [x0, y0, x1, y1]: where the object is in the frame, pixels of the upright picture; by "
+            "default it is what the cameras look at.",
+        ),
     ] = None,
 ) -> DraftAnswer:
-    """The box that the index proposes for the object that a frame shows. Nothing is saved."""
-    document = store.read(annotator.captures.file(name)).document
-    _check_frame(frame, len(document.frames), "frame")
-    if annotator.live is None:
-        raise NoDraftError("the server was started without --index: there is nothing to propose a box from")
-    raise NoDraftError("the index proposes no boxes yet")
+    """The box that the index proposes for an object of the capture. Nothing is saved."""
+    folder, document = annotator.captures.folder(name), store.read(annotator.captures.file(name)).document
+    if frame is not None:
+        _check_frame(frame, len(document.frames), "frame")
+    found, frames = propose(annotator.predictor, annotator.pictures, folder, document, frame, rect)
+    return draft_answer(found, frames)
 
 
 async def conflict(request: Request, error: Exception) -> Response:
