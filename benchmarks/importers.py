@@ -65,14 +65,15 @@ def temple() -> dict[str, Any]:
         start = time.perf_counter()
         imported = import_capture(root / "photos", root / "found", ImportConfig(name="temple", threads=1))
         seconds = time.perf_counter() - start
-        truth, found = _poses(calibrated), _poses(imported)
+        truth, found = poses_of(calibrated), poses_of(imported)
         result: dict[str, Any] = {"seconds": round(seconds), "pictures": len(truth), "registered": len(found)}
         if len(found) == len(truth):
             result |= _errors(imported, found, truth) | _road(root, imported, alignment(found, truth))
         return result | {"notes": imported.recording.notes}
 
 
-def _poses(imported: Imported) -> Array:
+def poses_of(imported: Imported) -> Array:
+    """world_from_camera of its frames, (n, 4, 4)."""
     return np.array([frame.world_from_camera for frame in imported.recording.frames])
 
 
@@ -110,17 +111,18 @@ def _road(root: Path, imported: Imported, world_from_found: tuple[float, Array, 
     document["objects"] = [{"id": "temple", "category": "temple", "box": box}]
     planes = {"ground found": document.get("plane"), "ground below the box": below}
     return {
-        name: _asked(root / name, imported.folder, document | {"plane": plane})
+        name: asked(root / name, imported.folder, document | {"plane": plane}, document | {"plane": plane})
         for name, plane in planes.items()
         if plane
     }
 
 
-def _asked(root: Path, pictures: Path, document: dict[str, Any]) -> dict[str, float]:
-    for split, indexed in (("train", True), ("test", False)):
+def asked(root: Path, pictures: Path, indexed: dict[str, Any], true: dict[str, Any]) -> dict[str, float]:
+    """Every third view of a capture indexed as one ``capture.json`` says, the others compared with what another says."""
+    for split, document, wanted in (("train", indexed, {0}), ("test", true, {1, 2})):
         folder = root / "captures" / split
         folder.mkdir(parents=True)
-        frames = [frame for k, frame in enumerate(document["frames"]) if (k % 3 == 0) == indexed]
+        frames = [frame for k, frame in enumerate(document["frames"]) if k % 3 in wanted]
         for frame in frames:
             (folder / frame["image"]).write_bytes((pictures / frame["image"]).read_bytes())
         (folder / "capture.json").write_text(json.dumps(document | {"split": split, "frames": frames}))

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import cv2
+import httpx2
 import numpy as np
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from index.schema import Array, Box, Camera
 from tests.recordings import Filmed, save
+from tests.service_fixtures import wait_until
 
 _NAMES = ("fx", "fy", "cx", "cy", "width", "height")
 
@@ -61,6 +67,8 @@ def pixels_of(points_in_world: Array, camera: Camera, world_from_camera: Array) 
 class Annotator:
     """A person at the page: shows a frame, and clicks where points of the world are seen in it.
 
+    ``clicks`` are presses of the button, drags too; ``steps`` are what has to be thought of, a word typed or a click.
+
     Args:
         page: with the capture open.
         camera: of all frames.
@@ -71,7 +79,45 @@ class Annotator:
     def __init__(self, page: Page, camera: Camera, poses: Array, error_px: float = 0.0, seed: int = 0) -> None:
         self.page, self.camera, self.poses, self.frame = page, camera, poses, 0
         self.error_px, self.rng = error_px, np.random.default_rng(seed)
-        self.clicks, self.keys = 0, 0
+        self.clicks, self.keys, self.steps = 0, 0, 0
+        self.draft: float | None = None  # how well one that was proposed overlapped
+
+    def look(self, frame: int) -> None:
+        """Drags the slider to a frame, and waits for its picture."""
+        self.show(frame)
+        self.clicks, self.steps = self.clicks + 1, self.steps + 1
+        expect(self.page.locator("#stage")).not_to_have_attribute("aria-busy", "true")
+
+    def type(self, text: str) -> None:
+        self.page.keyboard.type(text)
+        self.page.keyboard.press("Tab")
+        self.keys, self.steps = self.keys + len(text) + 1, self.steps + 1
+
+    def correct(self, truth: Box) -> None:
+        """Makes a draft right: its front, its turn, two opposite corners of its base, its top.
+
+        The ground is y up, at the height of the true box's bottom.
+        """
+        floor = float(truth.corners[:, 1].min())
+        self.key("Shift+e")  # a draft becomes a box of one's own
+        while abs(turn := _turn(self.shown(floor), truth)) > 45:
+            self.key("t")
+        if abs(turn) > 4:
+            box = self.shown(floor)
+            foot, reach = _foot(box), box.size[2] / 2 + 0.3 * max(box.size[0], box.size[2])
+            self.drag(foot + reach * box.rotation[:, 2], foot + reach * truth.rotation[:, 2])
+        for corner in (1, 4):
+            self.drag(self.shown(floor).corners[corner], truth.corners[corner])
+        box = self.shown(floor)
+        top = _foot(box) + np.array([0, box.size[1], 0])
+        self.drag(top, top + np.array([0, truth.size[1] - box.size[1], 0]))
+
+    def shown(self, floor: float) -> Box:
+        """The box as the page's numbers have it."""
+        names = ("width", "height", "depth", "x", "z", "above", "yaw")
+        width, height, depth, x, z, above, yaw = (float(self.page.locator(f"#{name}").input_value()) for name in names)
+        turn = cv2.Rodrigues(np.array([0.0, np.radians(yaw), 0.0]))[0]
+        return Box(turn, [x, floor + above + height / 2, z], [width, height, depth])
 
     def show(self, frame: int) -> None:
         self.page.locator("#scrub").fill(str(frame))
@@ -89,11 +135,17 @@ class Annotator:
         self.page.mouse.move(*self.screen(point_in_world), steps=3)
         self.page.mouse.down()
         self.page.mouse.up()
-        self.clicks += 1
+        self.clicks, self.steps = self.clicks + 1, self.steps + 1
 
     def press(self, selector: str) -> None:
         self.page.click(selector)
-        self.clicks += 1
+        self.clicks, self.steps = self.clicks + 1, self.steps + 1
+
+    def key(self, name: str) -> None:
+        """On the picture."""
+        self.page.focus("#stage canvas")
+        self.page.keyboard.press(name)
+        self.keys, self.steps = self.keys + 1, self.steps + 1
 
     def drag(self, point_in_world: Array, to_in_world: Array) -> None:
         start, end = self.screen(point_in_world), self.screen(to_in_world)
@@ -101,7 +153,7 @@ class Annotator:
         self.page.mouse.down()
         self.page.mouse.move(*end, steps=5)
         self.page.mouse.up()
-        self.clicks += 1
+        self.clicks, self.steps = self.clicks + 1, self.steps + 1
 
     def draw(self, box: Box) -> None:
         """The near corners of the front, one at the back, and the height above that one. (A box in the world.)"""
@@ -114,3 +166,51 @@ class Annotator:
         """The frame that sees the box's front best."""
         eyes = self.poses[:, :3, 3] - box.center
         return int(np.argmax(eyes @ box.rotation[:, 2] / np.linalg.norm(eyes, axis=1)))
+
+
+def _foot(box: Box) -> Array:
+    foot: Array = box.corners[[0, 1, 4, 5]].mean(axis=0)
+    return foot
+
+
+def _turn(box: Box, truth: Box) -> float:
+    """Degrees about the up between their fronts, signed."""
+    x, _, z = box.rotation.T @ truth.rotation[:, 2]
+    return float(np.degrees(np.arctan2(x, z)))
+
+
+class AnnotateServer:
+    """``python -m service annotate`` on a port of its own, which can be killed and started again there."""
+
+    def __init__(self, captures: Path, *options: str) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.command = [sys.executable, "-m", "service", "annotate", str(captures), "--port", str(self.port), *options]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.start()
+
+    def __enter__(self) -> AnnotateServer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(self.command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_until(lambda: self.status("/healthz") == 200, timeout_s=60)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def status(self, path: str) -> int:
+        """0 where nobody answers."""
+        try:
+            return httpx2.get(f"{self.url}{path}", trust_env=False, timeout=60).status_code
+        except httpx2.TransportError:
+            return 0
+
+    def wait_for_drafts(self, capture: str) -> None:
+        """Until the index is open: its encoder may be compiled first."""
+        wait_until(lambda: self.status(f"/annotate/captures/{capture}/draft") in (200, 404), timeout_s=300)

@@ -6,10 +6,6 @@ import contextlib
 import json
 import re
 import shutil
-import signal
-import socket
-import subprocess
-import sys
 import threading
 
 import httpx2
@@ -23,7 +19,7 @@ from index.iou import iou_3d
 from index.schema import Box, Plane
 from service.annotate.app import create_annotate_app
 from service.settings import AnnotateSettings
-from tests.annotate_page import Annotator, capture_of, document_box, saved_box, world_box, write_capture
+from tests.annotate_page import AnnotateServer, Annotator, capture_of, document_box, saved_box, world_box, write_capture
 from tests.browser import DESKTOP, PHONE, chromium, open_page
 from tests.recordings import film
 from tests.service_fixtures import wait_until
@@ -36,7 +32,9 @@ TRUTH = world_box(SHOE)
 @contextlib.contextmanager
 def annotating(captures):
     """A server in a thread; its URL."""
-    server = uvicorn.Server(uvicorn.Config(create_annotate_app(AnnotateSettings(captures=captures)), port=0, log_config=None))
+    server = uvicorn.Server(
+        uvicorn.Config(create_annotate_app(AnnotateSettings(captures=captures)), port=0, log_config=None)
+    )
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
@@ -253,37 +251,10 @@ def test_a_capture_that_someone_else_saved_is_a_conflict(browser, url, captures)
         assert saved_box(captures / "shoe").size[0] == pytest.approx(0.2)
 
 
-class Killable:
-    """The command line's server, on one port."""
-
-    def __init__(self, captures) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.captures, self.url = captures, f"http://127.0.0.1:{self.port}"
-        self.start()
-
-    def start(self) -> None:
-        command = [sys.executable, "-m", "service", "annotate", str(self.captures), "--port", str(self.port)]
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        wait_until(self.answers, timeout_s=60)
-
-    def answers(self) -> bool:
-        try:
-            return httpx2.get(f"{self.url}/healthz", trust_env=False).status_code == 200
-        except httpx2.TransportError:
-            return False
-
-    def kill(self) -> None:
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait()
-
-
 @pytest.fixture
 def killable(captures):
-    server = Killable(captures)
-    yield server
-    server.kill()
+    with AnnotateServer(captures) as server:
+        yield server
 
 
 def test_nothing_is_lost_when_the_server_dies(browser, killable, captures):

@@ -50,6 +50,13 @@ export class Annotation extends EventTarget {
     this.#tell();
   }
 
+  /** Forgets what a drag has changed so far. */
+  rollBack() {
+    if (this.#before) this.present = this.#before;
+    this.#before = null;
+    this.#tell();
+  }
+
   #settle() {
     const before = this.#before;
     this.#before = null;

@@ -10,7 +10,8 @@ const WIDTH = 260;
 /** Shows the dialogue; resolves to "mine" or "theirs". */
 export function choose(dialog, annotation, theirs, bitmap) {
   const states = { mine: annotation.present, theirs };
-  for (const [name, state] of Object.entries(states)) show(find(`[data-state=${name}]`, dialog), annotation, state, bitmap);
+  for (const [name, state] of Object.entries(states))
+    show(find(`[data-state=${name}]`, dialog), annotation, state, bitmap);
   if (!dialog.open) dialog.showModal();
   return new Promise((done) => {
     for (const name of Object.keys(states)) {
@@ -30,7 +31,9 @@ function show(place, annotation, state, bitmap) {
 }
 
 function inWords({ id, category, box, accepted }) {
-  const size = box ? `${box.size.map((side) => side.toFixed(3)).join(" × ")} at ${box.center.map((v) => v.toFixed(3)).join(", ")}` : "no box";
+  const size = box
+    ? `${box.size.map((side) => side.toFixed(3)).join(" × ")} at ${box.center.map((v) => v.toFixed(3)).join(", ")}`
+    : "no box";
   return [h("b", {}, id), ` ${category}, ${accepted ? "accepted" : "not accepted"}`, h("small", {}, size)];
 }
 
@@ -43,7 +46,13 @@ function paint(canvas, annotation, state, bitmap) {
   if (bitmap) drawing.drawImage(bitmap, 0, 0, WIDTH, down);
   if (!frame.world_from_camera) return;
   const view = throughCamera(frame, WIDTH / width);
-  const shown = { capture: annotation.capture, present: state, ground: state.plane && groundFrame(state.plane), selected: 0, object: state.objects[0] };
+  const shown = {
+    capture: annotation.capture,
+    present: state,
+    ground: state.plane && groundFrame(state.plane),
+    selected: 0,
+    object: state.objects[0],
+  };
   if (shown.ground) paintGround(drawing, view, shown.ground, gridOf(shown), 0.4);
   paintBoxes(drawing, view, shown, null, 0.7);
 }

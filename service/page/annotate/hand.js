@@ -9,6 +9,7 @@ const apart = (a, b) => [a[0] - b[0], a[1] - b[1]];
 export class Hand {
   held = null; // the name of the handle that is dragged
   loupe = null; // where a finger covers the picture
+  #listening = null; // to the drag that goes on
 
   /** `view()` is how the canvas shows the world now, or null; `free(event)` is told of presses on nothing. */
   constructor(canvas, annotation, sketch, { view, free = () => {}, draw }) {
@@ -96,26 +97,30 @@ export class Hand {
 
   /** Calls `move(pixel, ended)` until the pointer is up. */
   #follow(event, move) {
-    const { canvas } = this;
     const touching = event.pointerType === "touch";
-    canvas.setPointerCapture(event.pointerId);
     const step = (ended) => (e) => {
       if (e.pointerId !== event.pointerId) return;
       const at = this.#pixel(e);
       this.loupe = touching && !ended ? at : null;
+      if (ended) this.#listening.abort();
       move(at, ended);
       this.draw();
     };
-    const [during, end] = [step(false), step(true)];
-    const finish = (e) => {
-      if (e.pointerId !== event.pointerId) return;
-      canvas.removeEventListener("pointermove", during);
-      for (const name of ["pointerup", "pointercancel"]) canvas.removeEventListener(name, finish);
-      end(e);
-    };
-    canvas.addEventListener("pointermove", during);
-    for (const name of ["pointerup", "pointercancel"]) canvas.addEventListener(name, finish);
+    this.canvas.setPointerCapture(event.pointerId);
+    this.#listening = new AbortController();
+    const options = { signal: this.#listening.signal };
+    this.canvas.addEventListener("pointermove", step(false), options);
+    for (const name of ["pointerup", "pointercancel"]) this.canvas.addEventListener(name, step(true), options);
     this.loupe = touching ? this.#pixel(event) : null;
     this.draw();
+  }
+
+  /** Ends a drag as if it had not begun: a second finger means something else. */
+  abandon() {
+    if (!this.#listening || this.#listening.signal.aborted) return;
+    this.#listening.abort();
+    [this.held, this.loupe] = [null, null];
+    if (this.sketch.active) this.sketch.unpress();
+    else this.annotation.rollBack();
   }
 }

@@ -1,17 +1,7 @@
 // What of a box can be taken hold of in a view, and what comes of dragging it.
 
 import { FACES, dot, mean, minus, plus, scaled } from "../geometry.js";
-import {
-  alongAxis,
-  bottomOf,
-  column,
-  cornerMoved,
-  cornersOf,
-  faceMoved,
-  meets,
-  moved,
-  turned,
-} from "./world.js";
+import { alongAxis, bottomOf, column, cornerMoved, cornersOf, faceMoved, meets, moved, turned } from "./world.js";
 
 const SIDES = [
   ["front", 2, 1],
@@ -20,7 +10,7 @@ const SIDES = [
   ["right", 0, 1],
   ["top", 1, 1],
 ];
-const FORESHORTENED = 8; // CSS pixels for a tenth of a side: less, and a face cannot be dragged with any precision
+const FORESHORTENED = 12; // CSS pixels for half a side: less, and a face cannot be dragged with any precision
 const BEYOND = 0.3; // of the longer side, from the front to the handle that turns
 
 /** { name, at (canvas), drag(ray) -> box or null }, those first that win where two are as near. */
@@ -86,7 +76,12 @@ export function bodyHandle(box, up, view) {
 export function isOn(box, view, pixel) {
   const points = cornersOf(box).map(view.point);
   if (points.some((point) => point === null)) return false;
-  return Object.values(FACES).some((face) => isWithin(face.map((i) => points[i]), pixel));
+  return Object.values(FACES).some((face) =>
+    isWithin(
+      face.map((i) => points[i]),
+      pixel,
+    ),
+  );
 }
 
 function isWithin(polygon, [x, y]) {

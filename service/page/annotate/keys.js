@@ -10,6 +10,8 @@ const MOVES = { arrowleft: [-1, 0], arrowright: [1, 0], arrowup: [0, 1], arrowdo
 const GROWS = { w: [1, 1], s: [1, -1], d: [0, 1], a: [0, -1], r: [2, 1], f: [2, -1] };
 const TURNS = { q: -1, e: 1 };
 
+const CHANGES = new Set([...Object.keys({ ...MOVES, ...GROWS, ...TURNS }), "t"]); // a draft that is changed is one's own
+
 /** The box after a key, or null where the key does nothing to it. */
 export function boxAfter(key, finer, annotation) {
   const { object, ground, pose } = annotation;
@@ -27,6 +29,7 @@ export function listenToKeys(canvas, annotation, actions) {
   canvas.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const key = event.key.toLowerCase();
+    if (CHANGES.has(key)) annotation.takeDraft();
     const box = annotation.object?.box && boxAfter(key, event.shiftKey, annotation);
     if (!box && !actions[key]) return;
     event.preventDefault();

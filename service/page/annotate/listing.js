@@ -26,7 +26,11 @@ export class Listing {
   /** What the page knows better than the last listing: the capture's own numbers. */
   update(name, objects) {
     const boxes = objects.filter(({ box }) => box);
-    const counts = { objects: objects.length, boxes: boxes.length, accepted: boxes.filter(({ accepted }) => accepted).length };
+    const counts = {
+      objects: objects.length,
+      boxes: boxes.length,
+      accepted: boxes.filter(({ accepted }) => accepted).length,
+    };
     this.#captures = this.#captures.map((item) => (item.name === name ? { ...item, ...counts } : item));
     this.#draw();
   }
@@ -44,23 +48,40 @@ export class Listing {
   }
 
   get first() {
-    return (this.#captures.find((item) => !item.problem && !isDone(item)) || this.#captures.find((item) => !item.problem))?.name;
+    return (
+      this.#captures.find((item) => !item.problem && !isDone(item)) || this.#captures.find((item) => !item.problem)
+    )?.name;
   }
 
   #draw() {
     const list = find("#captures", this.root);
     const focused = document.activeElement?.dataset?.name;
-    const shown = this.#captures.filter((item) => !find("#only", this.root).checked || !isDone(item) || item.name === this.opened);
+    const shown = this.#captures.filter(
+      (item) => !find("#only", this.root).checked || !isDone(item) || item.name === this.opened,
+    );
     const done = this.#captures.filter(isDone).length;
     find("#count", this.root).textContent = `${done} of ${this.#captures.length} done`;
-    keepThumbs(list, shown.map((item) => this.#item(item)));
+    keepThumbs(
+      list,
+      shown.map((item) => this.#item(item)),
+    );
     if (focused) list.querySelector(`[data-name="${CSS.escape(focused)}"]`)?.focus();
   }
 
   #item(item) {
     const [words, kind] = state(item);
-    const name = h("span", { class: "name" }, item.name, h("small", { title: item.problem }, item.problem || `${item.frames} frames`));
-    if (item.problem) return h("li", { class: "broken" }, h("div", { class: "capture" }, h("i", { class: "thumb" }), name, pill(words, kind)));
+    const name = h(
+      "span",
+      { class: "name" },
+      item.name,
+      h("small", { title: item.problem }, item.problem || `${item.frames} frames`),
+    );
+    if (item.problem)
+      return h(
+        "li",
+        { class: "broken" },
+        h("div", { class: "capture" }, h("i", { class: "thumb" }), name, pill(words, kind)),
+      );
     const press = { type: "button", class: "capture", "data-name": item.name, click: () => this.open(item.name) };
     const open = item.name === this.opened ? "true" : null;
     return h("li", {}, h("button", { ...press, "aria-current": open }, this.#thumb(item), name, pill(words, kind)));
@@ -86,7 +107,9 @@ function state(item) {
 
 /** New items in the list, with the pictures that are there already: they do not flicker. */
 function keepThumbs(list, items) {
-  const old = new Map([...list.querySelectorAll("[data-name]")].map((button) => [button.dataset.name, find("img", button)]));
+  const old = new Map(
+    [...list.querySelectorAll("[data-name]")].map((button) => [button.dataset.name, find("img", button)]),
+  );
   for (const item of items) {
     const button = find("[data-name]", item);
     const image = button && old.get(button.dataset.name);

@@ -129,6 +129,7 @@ async function propose() {
     if (capture !== annotation.capture) return;
     sketch.cancel();
     annotation.propose(draft);
+    plan.closeIn();
     find("#proposed").textContent = inWords(draft);
   } catch (problem) {
     find("#proposed").textContent = problem.message;
@@ -195,6 +196,7 @@ function showTools() {
   if (object?.category !== UNNAMED) find("#name-needed").hidden = true;
   find("#hint").textContent = hint(object, draft, ground);
   stage.root.dataset.drawing = sketch.active;
+  stage.root.dataset.free = !sketch.active && !object?.box && !draft; // nothing to take hold of: a finger scrolls
   stage.canvas.setAttribute("aria-label", stageInWords());
   plan.canvas.setAttribute("aria-label", planInWords(annotation));
 }
@@ -206,7 +208,9 @@ function hint(object, draft, ground) {
   if (sketch.active) return STEPS[sketch.step];
   if (draft) return "Dashed: the index's draft. Accept it, or drag it right.";
   if (!object?.box) return "Draw a box, or let the index propose one.";
-  return object.accepted ? "Accepted. The crossed face is the front." : "Look at every frame, correct, accept. The crossed face is the front.";
+  return object.accepted
+    ? "Accepted. The crossed face is the front."
+    : "Look at every frame, correct, accept. The crossed face is the front.";
 }
 
 function stageInWords() {
@@ -273,7 +277,7 @@ press("#plan-nearer", () => plan.zoomBy(1.4));
 press("#plan-wider", () => plan.zoomBy(1 / 1.4));
 find("#earlier").addEventListener("toggle", ({ target }) => target.open && showHistory());
 
-listenToKeys(stage.canvas, annotation, {
+const actions = {
   n: draw,
   p: propose,
   t: () => panel.quarter(),
@@ -283,7 +287,8 @@ listenToKeys(stage.canvas, annotation, {
   ",": () => strip.step(-1),
   ".": () => strip.step(1),
   " ": () => (strip.playing ? strip.stop() : strip.play()),
-});
+};
+for (const canvas of [stage.canvas, plan.canvas]) listenToKeys(canvas, annotation, actions);
 addEventListener("keydown", (event) => {
   const { value, dataset } = event.target;
   const isTyping = dataset?.written !== undefined && value !== dataset.written; // the field has its own undo
@@ -295,7 +300,10 @@ addEventListener("keydown", (event) => {
 listenToKey();
 annotation.addEventListener("change", show);
 sketch.addEventListener("change", () => annotation.capture && showTools());
-sketch.addEventListener("done", ({ detail: box }) => annotation.place(box));
+sketch.addEventListener("done", ({ detail: box }) => {
+  annotation.place(box);
+  plan.closeIn();
+});
 annotation.addEventListener("settled", () => {
   saving.keep(annotation.present);
   listing.update(annotation.capture.name, annotation.present.objects);

@@ -39,7 +39,8 @@ export function paintGround(drawing, view, ground, { cell, middle }, strength, c
   drawing.save();
   drawing.lineWidth = 1;
   for (let i = -REACH; i <= REACH; i++) {
-    for (const across of [true, false]) paintLine(drawing, view, lineOf(ground, cell, middle, i, across), i, strength, colour);
+    for (const across of [true, false])
+      paintLine(drawing, view, lineOf(ground, cell, middle, i, across), i, strength, colour);
   }
   drawing.restore();
 }
@@ -66,7 +67,10 @@ function paintLine(drawing, view, at, i, strength, colour) {
 /** All boxes: the selected one last and in the accent colour, the draft dashed. */
 export function paintBoxes(drawing, view, annotation, sketch, weight = 1) {
   const { present, selected, draft } = annotation;
-  const [mine, quiet] = [{ weight, fill: FILL }, { weight: 0.8 * weight, fill: FILL, colour: "#ffffff" }];
+  const [mine, quiet] = [
+    { weight, fill: FILL },
+    { weight: 0.8 * weight, fill: FILL, colour: "#ffffff" },
+  ];
   present.objects.forEach(({ box }, i) => i !== selected && box && paint(drawing, view, box, quiet));
   if (annotation.object?.box) paint(drawing, view, annotation.object.box, mine);
   if (draft?.box) paint(drawing, view, draft.box, { ...mine, dashed: true });
@@ -83,7 +87,10 @@ function paintSketch(drawing, view, { edge, base, box }, look) {
   if (box) return paint(drawing, view, box, look);
   const points = base || edge;
   const closed = base ? [...base, base[0]] : edge;
-  const lines = closed.slice(1).map((end, i) => view.segment(closed[i], end)).filter(Boolean);
+  const lines = closed
+    .slice(1)
+    .map((end, i) => view.segment(closed[i], end))
+    .filter(Boolean);
   strokeCased(drawing, lines, 2.25 * look.weight);
   for (const point of points.map(view.point)) if (point) disc(drawing, point, 4.5 * look.weight, style("--accent"));
 }
@@ -137,4 +144,3 @@ function square(drawing, [x, y], half) {
 
 /** The distance a key press moves: a round length, about a twentieth of the box's longest side. */
 export const nudgeOf = (box) => roundLength(Math.max(...box.size) / 20);
-

@@ -3,7 +3,18 @@
 import { find, findAll, h } from "../dom.js";
 import { degrees, dot, minus, plus, radians, scaled, unit } from "../geometry.js";
 import { UNNAMED } from "./annotation.js";
-import { bottomOf, column, firstPlane, inGround, moved, planeMoved, quarterTurned, resized, turned, yawOf } from "./world.js";
+import {
+  bottomOf,
+  column,
+  firstPlane,
+  inGround,
+  moved,
+  planeMoved,
+  quarterTurned,
+  resized,
+  turned,
+  yawOf,
+} from "./world.js";
 import { lookedAt } from "./painting.js";
 
 const SIDES = ["width", "height", "depth"];
@@ -75,7 +86,8 @@ export class Panel {
       const poses = frames.map((frame) => frame.world_from_camera).filter(Boolean);
       this.annotation.setPlane(firstPlane(poses, points));
     });
-    for (const button of findAll("[data-tilt]", this.root)) button.addEventListener("click", (event) => this.#nudgeGround(button.dataset.tilt, event.shiftKey));
+    for (const button of findAll("[data-tilt]", this.root))
+      button.addEventListener("click", (event) => this.#nudgeGround(button.dataset.tilt, event.shiftKey));
   }
 
   /** Tilts by half a degree about what the present camera has to its right and ahead, or lifts by a part of its height. */
@@ -109,7 +121,10 @@ export class Panel {
   #showObjects() {
     const { present, selected } = this.annotation;
     const list = find("#objects", this.root);
-    const names = JSON.stringify([present.objects.map(({ id, category, accepted }) => [id, category, accepted]), selected]);
+    const names = JSON.stringify([
+      present.objects.map(({ id, category, accepted }) => [id, category, accepted]),
+      selected,
+    ]);
     if (list.dataset.shown === names) return; // a button that has the focus keeps it
     list.dataset.shown = names;
     list.replaceChildren(...present.objects.map((object, i) => h("li", {}, this.#objectButton(object, i))));
@@ -139,7 +154,8 @@ export class Panel {
     const known = object?.box && ground;
     find("#numbers", this.root).hidden = !known;
     if (!known) return;
-    for (const [name, [read]] of Object.entries(NUMBERS)) this.#fill(name, written(read(object.box, ground), name === "yaw" ? 1 : 4));
+    for (const [name, [read]] of Object.entries(NUMBERS))
+      this.#fill(name, written(read(object.box, ground), name === "yaw" ? 1 : 4));
   }
 
   /** Not while it is typed in. */
@@ -157,7 +173,8 @@ export class Panel {
     const from = capture.plane_from ? `From ${capture.plane_from}.` : "Given with the capture.";
     find("#ground-from", this.root).textContent = present.plane ? from : "This capture has no ground yet.";
     find("#ground-from", this.root).classList.toggle("guess", /guess/i.test(from));
-    find("#unit", this.root).textContent = capture.scale === "unknown" ? "own units: the capture has no scale" : "metres";
+    find("#unit", this.root).textContent =
+      capture.scale === "unknown" ? "own units: the capture has no scale" : "metres";
   }
 }
 

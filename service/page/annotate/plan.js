@@ -24,6 +24,7 @@ export class Plan {
   }
 
   #wheel(event) {
+    if (!event.ctrlKey && document.activeElement !== this.canvas) return; // the panel scrolls
     event.preventDefault();
     this.zoomBy(Math.exp(-event.deltaY / 400));
   }
@@ -60,10 +61,10 @@ export class Plan {
     return this.focus && [this.focus[0], this.focus[2]];
   }
 
-  /** Zooms in on what was just opened so that its box can be seen well. */
+  /** Zooms in on a box that is new to the eye, so that its handles lie apart. */
   closeIn() {
     this.zoom = 1;
-    const box = this.annotation.object?.box;
+    const box = this.annotation.draft?.box || this.annotation.object?.box;
     const { view } = this;
     if (!view || !box) return;
     const side = Math.max(box.size[0], box.size[2]) * CLOSE;

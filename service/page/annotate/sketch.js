@@ -16,7 +16,6 @@ export class Sketch extends EventTarget {
   points = [];
   hover = null;
   tall = 0;
-  clicks = 0;
   #pressed = null;
 
   constructor(annotation) {
@@ -50,6 +49,13 @@ export class Sketch extends EventTarget {
     this.#pressed = this.step === 0 ? pixel : null;
     this.over(view, pixel);
     if (this.step === 0 && this.hover) this.points = [this.hover];
+    this.#tell();
+  }
+
+  /** The press that goes on places nothing. */
+  unpress() {
+    if (this.#pressed) this.points = [];
+    this.#pressed = this.hover = null;
     this.#tell();
   }
 

@@ -95,7 +95,8 @@ export class Stage {
     drawing.imageSmoothingQuality = "high";
     if (this.#bitmap) drawing.drawImage(this.#bitmap, ...this.shift, width * this.zoom, height * this.zoom);
     if (!view) return;
-    if (annotation.ground) paintGround(drawing, view, annotation.ground, gridOf(annotation), sketch.active ? 0.8 : 0.55);
+    if (annotation.ground)
+      paintGround(drawing, view, annotation.ground, gridOf(annotation), sketch.active ? 0.8 : 0.55);
     paintBoxes(drawing, view, annotation, sketch);
     this.#paintName(drawing, view, width, height);
     paintHandles(drawing, this.hand.handles(), this.hand.held);
@@ -133,7 +134,12 @@ export class Stage {
     drawing.shadowBlur = 4;
     drawing.beginPath();
     drawing.arc(...middle, radius, 0, 7);
-    for (const [dx, dy] of [[8, 0], [-8, 0], [0, 8], [0, -8]]) {
+    for (const [dx, dy] of [
+      [8, 0],
+      [-8, 0],
+      [0, 8],
+      [0, -8],
+    ]) {
       drawing.moveTo(middle[0] + dx / 2, middle[1] + dy / 2);
       drawing.lineTo(middle[0] + dx * 1.5, middle[1] + dy * 1.5);
     }
@@ -142,7 +148,7 @@ export class Stage {
   }
 
   #wheel(event) {
-    if (!this.frame) return;
+    if (!this.frame || !(event.ctrlKey || matchMedia(SIDE_BY_SIDE).matches)) return; // below each other, the page scrolls
     event.preventDefault();
     const { left, top } = this.canvas.getBoundingClientRect();
     this.zoomBy(Math.exp(-event.deltaY / 400), [event.clientX - left, event.clientY - top]);
@@ -161,6 +167,7 @@ export class Stage {
   /** Two fingers zoom. */
   #pinch(event) {
     if (event.touches.length !== 2) return;
+    this.hand.abandon();
     const spread = ([a, b]) => Math.hypot(a.clientX - b.clientX, a.clientY - b.clientY);
     let before = spread(event.touches);
     const move = (e) => {

@@ -33,7 +33,10 @@ export class Strip {
     const { frames } = this.annotation.capture;
     const seconds = frames.at(-1).time_s - frames[0].time_s;
     const every = seconds > 0 ? (1000 * seconds) / (frames.length - 1) : 1000 / USUAL_FPS;
-    this.#playing = setInterval(() => this.annotation.show((this.annotation.frame + 1) % frames.length), Math.max(60, every));
+    this.#playing = setInterval(
+      () => this.annotation.show((this.annotation.frame + 1) % frames.length),
+      Math.max(60, every),
+    );
     this.#showPlaying();
   }
 
@@ -58,13 +61,20 @@ export class Strip {
     this.stop();
     this.range.max = capture.frames.length - 1;
     const count = Math.min(SHOWN, capture.frames.length);
-    this.#thumbs = Array.from({ length: count }, (_, i) => this.#thumb(capture, Math.floor(((i + 0.5) * capture.frames.length) / count)));
+    this.#thumbs = Array.from({ length: count }, (_, i) =>
+      this.#thumb(capture, Math.floor(((i + 0.5) * capture.frames.length) / count)),
+    );
     this.list.replaceChildren(...this.#thumbs.map(({ button }) => h("li", {}, button)));
   }
 
   #thumb(capture, frame) {
     const canvas = h("canvas", { "aria-hidden": "true" });
-    const button = h("button", { type: "button", click: () => this.annotation.show(frame) }, canvas, h("span", {}, `${frame + 1}`));
+    const button = h(
+      "button",
+      { type: "button", click: () => this.annotation.show(frame) },
+      canvas,
+      h("span", {}, `${frame + 1}`),
+    );
     const thumb = { frame, canvas, button, bitmap: null };
     this.pictures.of(capture.name, frame).then(
       (bitmap) => {
@@ -109,6 +119,10 @@ export class Strip {
     const within = cornersOf(box)
       .map(view.point)
       .filter((p) => p && p[0] >= 0 && p[1] >= 0 && p[0] <= width && p[1] <= height).length;
-    return within === 8 ? ", the box is in the picture" : within ? ", a part of the box is in the picture" : ", the box is out of the picture";
+    return within === 8
+      ? ", the box is in the picture"
+      : within
+        ? ", a part of the box is in the picture"
+        : ", the box is out of the picture";
   }
 }

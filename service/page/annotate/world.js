@@ -101,8 +101,7 @@ export function faceMoved(box, axis, sign, outwards) {
 
 /** Its corner on the sides `sx` and `sz` moved to a point; the opposite corner, and the height, stay. */
 export function cornerMoved(box, sx, sz, to) {
-  const reach = (axis, sign) =>
-    sign * dot(column(box.rotation, axis), minus(to, box.center)) - box.size[axis] / 2;
+  const reach = (axis, sign) => sign * dot(column(box.rotation, axis), minus(to, box.center)) - box.size[axis] / 2;
   return faceMoved(faceMoved(box, 0, sx, reach(0, sx)), 2, sz, reach(2, sz));
 }
 

@@ -1,0 +1,186 @@
+"""What annotating costs, and what comes of it: a scripted browser does what a person would.
+
+    python -m benchmarks.annotate clicks --index runs/demo/index      # boxes drawn, and drafts accepted or corrected
+    python -m benchmarks.annotate temple                              # from pictures alone to poses of views left out
+
+Both drive the real page in a headless Chromium against ``python -m service annotate``. The script knows the true box
+and clicks where its corners are seen, beside them by a normal error of ``ERROR_PX`` pixels of the screen in x and y:
+no person took part. Clicks are presses of the button, drags included; ``seconds_by_klm`` adds up what people are found
+to take for such steps (keystroke-level model, Card, Moran and Newell 1980: 1.35 s to think, 1.1 s to point, 0.2 s to
+click, 0.28 s a key), ``seconds_scripted`` is what the machine took: page, server and index.
+
+``clicks``: objects that no index has seen, rendered, one capture each; by hand, and with the index's draft, which is
+accepted where it overlaps the truth by more than ``GOOD`` and else corrected by dragging two corners of its base and
+its top. ``temple``: templeRing's 47 photographs without their poses, by structure from motion; the box drawn and
+accepted with the mouse; every third view indexed with it, the others asked, and compared with the data set's own box.
+Needs the data set in ``../shared/data`` and pycolmap.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from playwright.sync_api import Page, expect
+
+from benchmarks.importers import alignment, asked, poses_of
+from index.iou import iou_3d
+from index.schema import Array, Box, Camera
+from tests import recordings
+from tests.annotate_page import AnnotateServer, Annotator, document_box, saved_box, world_box, write_capture
+from tests.browser import chromium, open_page
+from tests.real_captures import SHARED, TEMPLE_BOX
+from trainer.import_capture import import_capture
+from trainer.importers import ImportConfig
+
+ERROR_PX = 2.0
+GOOD = 0.75
+OBJECTS = (("shoe", 21), ("chair", 22), ("cup", 23), ("book", 24), ("bike", 25), ("camera", 26))
+DRAFT_S = 60
+_THINK, _POINT, _CLICK, _KEY = 1.35, 1.1, 0.2, 0.28
+
+
+def _overlap(box: Box, other: Box) -> float:
+    return float(iou_3d(box.corners[None], other.corners[None])[0])
+
+
+def _done(page: Page, hand: Annotator, category: str) -> None:
+    """Says what it is, where that is not known yet, and accepts."""
+    if page.locator("#category").input_value() == "":
+        hand.press("#category")
+        hand.type(category)
+    hand.press("#accept")
+    expect(page.locator("#accept")).to_have_text("Accepted")
+    expect(page.locator("#saving")).to_have_text("Saved")
+
+
+def by_hand(page: Page, hand: Annotator, truth: Box, category: str) -> None:
+    hand.look(hand.front_frame(truth))
+    hand.draw(truth)
+    _done(page, hand, category)
+
+
+def with_a_draft(page: Page, hand: Annotator, truth: Box, category: str) -> None:
+    hand.look(hand.front_frame(truth))
+    with page.expect_response("**/draft?*", timeout=1000 * DRAFT_S) as got:
+        hand.press("#propose")
+    if got.value.ok:
+        hand.draft = _overlap(Box(**got.value.json()["box"]), truth)
+        expect(page.locator("#dismiss")).to_be_visible()
+        if hand.draft < GOOD:
+            hand.correct(truth)
+    else:
+        hand.draw(truth)
+    _done(page, hand, category)
+
+
+def _annotated(
+    url: str, capture: Path, camera: Camera, poses: Array, do: Callable[[Page, Annotator], None]
+) -> dict[str, Any]:
+    """Opens the page on a capture, lets ``do`` annotate it, and counts."""
+    expected = tuple(f"/draft?frame={k}" for k in range(len(poses)))  # no draft is an answer, too
+    with chromium() as browser, open_page(browser, f"{url}/annotate#{capture.name}", expected=expected) as page:
+        expect(page.locator("#saving")).to_have_text("Saved")
+        page.wait_for_function("document.querySelector('#stage canvas').width > 300")
+        hand = Annotator(page, camera, poses, error_px=ERROR_PX, seed=len(capture.name))
+        start = time.perf_counter()
+        do(page, hand)
+        seconds = time.perf_counter() - start
+    model = hand.steps * _THINK + hand.clicks * (_POINT + _CLICK) + hand.keys * _KEY
+    told = {
+        "clicks": hand.clicks,
+        "keys": hand.keys,
+        "seconds_by_klm": round(model, 1),
+        "seconds_scripted": round(seconds, 1),
+    }
+    return told | ({"draft_iou": round(hand.draft, 3)} if hand.draft is not None else {})
+
+
+def clicks(index: Path) -> dict[str, Any]:
+    """By hand and with drafts: clicks, seconds and 3D IoU with the truth, object by object and on average."""
+    result: dict[str, list[dict[str, Any]]] = {"by hand": [], "with a draft": []}
+    ways = {"by hand": by_hand, "with a draft": with_a_draft}
+    with TemporaryDirectory() as name:
+        root = Path(name)
+        films = {category: recordings.film(category, 16, seed, height=640) for category, seed in OBJECTS}
+        for category, filmed in films.items():
+            for way in ways:
+                write_capture(root / f"{category} {way}".replace(" ", "-"), filmed)
+        with AnnotateServer(root, "--index", str(index)) as server:
+            server.wait_for_drafts(f"{OBJECTS[0][0]}-by-hand")
+            for category, filmed in films.items():
+                truth = world_box(filmed)
+                for way, annotate in ways.items():
+                    capture = root / f"{category} {way}".replace(" ", "-")
+                    told = _annotated(
+                        server.url,
+                        capture,
+                        filmed.camera,
+                        filmed.world_from_camera,
+                        lambda page, hand, annotate=annotate, truth=truth, category=category: annotate(
+                            page, hand, truth, category
+                        ),
+                    )
+                    iou = round(_overlap(saved_box(capture), truth), 3)
+                    result[way].append({"category": category, "iou": iou} | told)
+    return {way: {"mean": _mean(rows), "captures": rows} for way, rows in result.items()}
+
+
+def _mean(rows: list[dict[str, Any]]) -> dict[str, float]:
+    names = ("clicks", "keys", "seconds_by_klm", "seconds_scripted", "iou", "draft_iou")
+    known = {name: [row[name] for row in rows if name in row] for name in names}
+    return {name: round(float(np.mean(values)), 3) for name, values in known.items() if values}
+
+
+def temple() -> dict[str, Any]:
+    """Seconds of the import, clicks of the box, its IoU with the data set's, and how well other views are answered."""
+    source = SHARED / "middlebury" / "templeRing"
+    with TemporaryDirectory() as name:
+        root = Path(name)
+        (root / "photos").mkdir()
+        for picture in source.glob("*.png"):
+            (root / "photos" / picture.name).write_bytes(picture.read_bytes())
+        calibrated = import_capture(source, root / "calibrated", ImportConfig(name="temple"))
+        start = time.perf_counter()
+        imported = import_capture(root / "photos", root / "found", ImportConfig(name="temple", threads=1))
+        seconds = time.perf_counter() - start
+        truth, found = poses_of(calibrated), poses_of(imported)
+        result: dict[str, Any] = {"pictures": len(truth), "registered": len(found), "seconds_import": round(seconds)}
+        if len(found) < len(truth):
+            return result
+        box = _carried(alignment(found, truth))
+        camera = imported.recording.frames[0].camera
+        with AnnotateServer(imported.folder.parent) as server:
+            result |= _annotated(
+                server.url, imported.folder, camera, found, lambda page, hand: by_hand(page, hand, box, "temple")
+            )
+        drawn = json.loads((imported.folder / "capture.json").read_text())
+        result["iou_of_the_box"] = round(_overlap(saved_box(imported.folder), box), 3)
+        known = drawn | {"objects": [drawn["objects"][0] | {"box": document_box(box)}]}
+        return result | {"views left out": asked(root / "asked", imported.folder, drawn, known)}
+
+
+def _carried(world_from_found: tuple[float, Array, Array]) -> Box:
+    """The data set's box in the world that was found."""
+    scale, rotation, shift = world_from_found
+    center = rotation.T @ (TEMPLE_BOX.mean(axis=0) - shift) / scale
+    return Box(rotation.T, center, (TEMPLE_BOX[1] - TEMPLE_BOX[0]) / scale)
+
+
+def main() -> None:
+    """Runs one of the two and prints JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", choices=("clicks", "temple"))
+    parser.add_argument("--index", type=Path, default=Path("runs/demo/index"))
+    arguments = parser.parse_args()
+    print(json.dumps(clicks(arguments.index) if arguments.name == "clicks" else temple(), indent=2))
+
+
+if __name__ == "__main__":
+    main()
