@@ -13,10 +13,14 @@ const SIDES = [
 const FORESHORTENED = 12; // CSS pixels for half a side: less, and a face cannot be dragged with any precision
 const BEYOND = 0.3; // of the longer side, from the front to the handle that turns
 
-/** { name, at (canvas), drag(ray) -> box or null }, those first that win where two are as near. */
+/** { name, at (canvas), drag(ray) -> box or null }; `from` is where the line to the one that turns begins. */
 export function handlesOf(box, up, view) {
   const corners = cornersOf(box);
-  const placed = (handle) => ({ ...handle, at: view.point(handle.point) });
+  const placed = (handle) => ({
+    ...handle,
+    at: view.point(handle.point),
+    from: handle.root ? view.point(handle.root) : null,
+  });
   const turns = [1, -1].map((sign) => placed(turnHandle(box, up, sign))); // before the front, or else behind the back
   const others = [...SIDES.map((side) => faceHandle(box, corners, side)), ...cornerHandles(box, corners, up)];
   const steady = others.map(placed).filter((handle) => handle.at && isSteady(handle, view));
@@ -59,7 +63,8 @@ function turnHandle(box, up, sign) {
     const way = minus(to, foot);
     return turned(box, up, Math.atan2(dot(way, right), dot(way, front)));
   };
-  return { name: "turn", point: plus(foot, scaled(front, reach)), drag };
+  const [root, point] = [box.size[2] / 2, reach].map((distance) => plus(foot, scaled(front, distance)));
+  return { name: "turn", root, point, drag };
 }
 
 /** The box as a whole, held by the middle of its bottom. */

@@ -60,6 +60,7 @@ export class Listing {
       (item) => !find("#only", this.root).checked || !isDone(item) || item.name === this.opened,
     );
     const done = this.#captures.filter(isDone).length;
+    find("#opened", this.root).textContent = this.opened || "";
     find("#count", this.root).textContent = `${done} of ${this.#captures.length} done`;
     keepThumbs(
       list,

@@ -97,7 +97,8 @@ function paintSketch(drawing, view, { edge, base, box }, look) {
 
 /** White knobs, round at the corners; the one that turns is an arc. */
 export function paintHandles(drawing, handles, held) {
-  for (const { name, at } of handles) {
+  for (const { name, at, from } of handles) {
+    if (from) strokeCased(drawing, [[from, at]], 1.5);
     drawing.save();
     drawing.shadowColor = "rgba(0,0,0,.5)";
     drawing.shadowBlur = 3;

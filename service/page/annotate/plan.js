@@ -68,7 +68,7 @@ export class Plan {
     const { view } = this;
     if (!view || !box) return;
     const side = Math.max(box.size[0], box.size[2]) * CLOSE;
-    this.zoom = clamp(Math.min(this.canvas.clientWidth, this.canvas.clientHeight) / (side * view.scale), 1, 3);
+    this.zoom = clamp(Math.min(this.canvas.clientWidth, this.canvas.clientHeight) / (side * view.scale), 1, 2);
     this.draw();
   }
 
@@ -114,11 +114,13 @@ export class Plan {
 
   #paintPoints(drawing, view) {
     const { points = [], colors } = this.annotation.capture;
+    drawing.globalAlpha = 0.5;
     points.forEach((point, i) => {
       const [x, y] = view.point(point);
       drawing.fillStyle = colors?.[i] ? `rgb(${colors[i].join(" ")})` : style("--muted");
-      drawing.fillRect(x - 1, y - 1, 2, 2);
+      drawing.fillRect(x - 0.75, y - 0.75, 1.5, 1.5);
     });
+    drawing.globalAlpha = 1;
   }
 
   #paintCameras(drawing, view) {
