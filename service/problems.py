@@ -280,5 +280,5 @@ def _invalid_value(error: Mapping[str, Any]) -> InvalidValueError:
 
 def _field_name(location: Sequence[str | int]) -> str:
     """("rect", 0, 2) -> "rect[0][2]"; ("camera", "fx") -> "camera.fx"."""
-    first, *rest = location
+    first, *rest = location or ("body",)
     return str(first) + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in rest)

@@ -56,7 +56,8 @@ class ObjectShape(_Shape):
     category: Text
     box: BoxShape | None = Field(description="Null where it is not drawn yet; it must be, once `accepted`.")
     accepted: bool = Field(
-        description="A person has looked at the box on the frames and said yes. Only such objects are trained on."
+        strict=True,
+        description="A person has looked at the box on the frames and said yes. Only such objects are trained on.",
     )
 
 

@@ -9,12 +9,14 @@ from pathlib import Path
 
 from index.capture import CAPTURE_FILE, CaptureDocument, CaptureError, capture_folders, faults
 from index.capture_pose import posed_camera
+from index.findings import read_findings
 from index.points import POINTS, read_points
 from index.schema import InvalidValueError, NearposeError
 from service.annotate.answers import (
     CameraShape,
     CaptureAnswer,
     CaptureEntry,
+    FindingShape,
     FrameShape,
     object_shape,
     plane_shape,
@@ -128,7 +130,7 @@ def capture_answer(name: str, folder: Path, saved: Saved, pictures: Pictures, ur
         frames=[_frame(folder, document, number, pictures, url) for number in range(len(document.frames))],
         points=points,
         colors=colors,
-        findings=[],
+        findings=[FindingShape(**vars(finding)) for finding in read_findings(folder)],
         problem=_problem(document),
     )
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import shutil
 import tempfile
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path, PurePath
@@ -74,41 +76,38 @@ class Pictures:
 
     def close(self) -> None:
         """Removes what is kept of videos."""
-        for film in self._films.values():
-            film.close()
+        self._films.clear()
 
     def _film(self, file: Path, document: CaptureDocument) -> _Film:
         with self._lock:
-            film = self._films.pop(file, None)
-            if film is None or film.stamp != _stamp(file):
-                film = _Film(file, {frame.index or 0 for frame in document.frames})
+            film, wanted = self._films.pop(file, None), {frame.index or 0 for frame in document.frames}
+            if film is None or film.made_of != (_stamp(file), wanted):
+                film = _Film(file, wanted)
             self._films[file] = film
             while len(self._films) > _FILMS:
-                self._films.popitem(last=False)[1].close()
+                self._films.popitem(last=False)  # gone when the last request that uses it is done
         return film
 
 
 class _Film:
-    """The pictures of a video that a capture has frames of, each decoded once and kept in a folder.
+    """The pictures of a video that a capture has frames of, each decoded once and kept in a folder as long as this is.
 
     A video is read from its beginning: what containers say of where a picture is cannot be relied on.
     """
 
     def __init__(self, file: Path, wanted: set[int]) -> None:
-        self._file, self._wanted, self.stamp = file, wanted, _stamp(file)
-        self._lock, self._kept = threading.Lock(), tempfile.TemporaryDirectory(prefix="nearpose-film-")
+        self.made_of, self._wanted, self._lock = (_stamp(file), wanted), wanted, threading.Lock()
+        self._kept = Path(tempfile.mkdtemp(prefix="nearpose-film-"))
+        weakref.finalize(self, shutil.rmtree, self._kept, ignore_errors=True)
         self._rest: Iterator[VideoFrame] = video_frames(file)
 
     def picture(self, index: int) -> Image:
         """(h, w, 3) RGB. Raises MissingPictureError where the video has no such picture."""
-        kept = Path(self._kept.name) / f"{index}.jpg"
+        kept = self._kept / f"{index}.jpg"
         with self._lock:
             while not kept.is_file():
                 self._keep_next(index)
         return decode_picture(kept.read_bytes())
-
-    def close(self) -> None:
-        self._kept.cleanup()
 
     def _keep_next(self, index: int) -> None:
         try:
@@ -119,7 +118,7 @@ class _Film:
             raise MissingPictureError("frame", index, "a picture of the video, which ends before it")
         if frame.index in self._wanted and (image := frame.decode()) is not None:
             small = _scaled(image, round(_FILM_SIDE * min(1.0, image.shape[1] / image.shape[0])))
-            (Path(self._kept.name) / f"{frame.index}.jpg").write_bytes(encode_jpeg(small, _QUALITY))
+            (self._kept / f"{frame.index}.jpg").write_bytes(encode_jpeg(small, _QUALITY))
 
 
 def _scaled(image: Image, width: int) -> Image:

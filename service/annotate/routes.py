@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Header, Path, Query, Request
 from starlette.responses import RedirectResponse, Response
 
 from index.predict import Predictor
-from index.schema import InvalidValueError
+from index.schema import InvalidValueError, Rect, checked_rect
 from service import pages
 from service.annotate import store
 from service.annotate.answers import (
@@ -28,10 +28,9 @@ from service.annotate.answers import (
 from service.annotate.captures import Captures, capture_answer
 from service.annotate.draft import NoDraftError, propose
 from service.annotate.pictures import Pictures
-from service.forms import RectText
 from service.live import LiveIndex, NotReadyError
 from service.openapi import refusals
-from service.problems import MEDIA_TYPE, RevisionRequiredError, problem_from_error, problem_response
+from service.problems import RevisionRequiredError, problem_from_error, problem_response
 
 router = APIRouter(tags=["annotating"])
 page_router = APIRouter(include_in_schema=False)
@@ -81,7 +80,6 @@ _SAVE = refusals(
 )
 _CONFLICT = {
     "description": "Someone else has saved meanwhile. Nothing was saved; the problem has the present annotation.",
-    "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ConflictProblem"}}},
     "model": ConflictProblem,
 }
 _JPEG = {"schema": {"type": "string", "format": "binary"}}
@@ -199,10 +197,11 @@ def draft(
     annotator: Running,
     frame: Annotated[int | None, Query(ge=0, description="The number of the frame that `rect` is in.")] = None,
     rect: Annotated[
-        RectText | None,
+        str | None,
         Query(
-            description="JSON [x0, y0, x1, y1]: where the object is in the frame, pixels of the upright picture; by "
-            "default it is what the cameras look at.",
+            description="x0,y0,x1,y1: where the object is in the frame, pixels of the upright picture; by default "
+            "it is what the cameras look at.",
+            examples=["215,442,289,550"],
         ),
     ] = None,
 ) -> DraftAnswer:
@@ -210,7 +209,7 @@ def draft(
     folder, document = annotator.captures.folder(name), store.read(annotator.captures.file(name)).document
     if frame is not None:
         _check_frame(frame, len(document.frames), "frame")
-    found, frames = propose(annotator.predictor, annotator.pictures, folder, document, frame, rect)
+    found, frames = propose(annotator.predictor, annotator.pictures, folder, document, frame, _rect(rect))
     return draft_answer(found, frames)
 
 
@@ -228,6 +227,15 @@ def _revision(if_match: str | None) -> str:
     if not revision or revision == "*":
         raise RevisionRequiredError
     return revision
+
+
+def _rect(text: str | None) -> Rect | None:
+    if text is None:
+        return None
+    try:
+        return checked_rect([float(value) for value in text.split(",")])
+    except ValueError:
+        raise InvalidValueError("rect", text, "x0,y0,x1,y1 with 0 <= x0 < x1 and 0 <= y0 < y1") from None
 
 
 def _check_frame(number: int, frames: int, field: str = "number") -> None:

@@ -179,7 +179,7 @@ def _keep(kept: int, present: Saved, like: os.stat_result) -> None:
     number = int(Path(names[-1]).stem) + 1 if names else 1
     with _replacing(kept, f"{number:09}.json", json.dumps(content, ensure_ascii=False).encode(), like):
         pass
-    for name in names[: len(names) + 1 - KEPT]:
+    for name in names[: max(0, len(names) + 1 - KEPT)]:
         os.unlink(name, dir_fd=kept)
 
 

@@ -47,6 +47,7 @@ from index.capture import (
     load_capture,
 )
 from index.capture_pose import Pose, posed_camera
+from index.findings import FINDINGS, SHEET
 from index.schema import Box, Camera, Frame, InvalidValueError, Plane, Rect, View, checked_rect
 from index.video import video_frames
 from trainer.captures.shot import Image, Reason, RejectedError, Shot, box_rect, decode_image, frame_id, is_jpeg
@@ -68,8 +69,11 @@ class CaptureFolder:
         return self.folder.resolve().name
 
     def files(self) -> tuple[Path, ...]:
-        found = (file for file in self.folder.rglob("*") if ANNOTATIONS not in file.parts and file.is_file())
-        return tuple(sorted(found))
+        return tuple(sorted(file for file in self.folder.rglob("*") if file.is_file() and self._is_read(file)))
+
+    def _is_read(self, file: Path) -> bool:
+        inside = file.relative_to(self.folder)
+        return ANNOTATIONS not in inside.parts and str(inside) not in (FINDINGS, SHEET)
 
     def read(self) -> Iterator[Shot]:
         document = load_capture(self.folder / CAPTURE_FILE)
