@@ -118,7 +118,7 @@ def _road(root: Path, imported: Imported, world_from_found: tuple[float, Array, 
 
 
 def asked(root: Path, pictures: Path, indexed: dict[str, Any], true: dict[str, Any]) -> dict[str, float]:
-    """Every third view indexed as one ``capture.json`` of a capture says, the others compared with what another says."""
+    """Every third view indexed as one ``capture.json`` says, the others compared with what the other one says."""
     for split, document, wanted in (("train", indexed, {0}), ("test", true, {1, 2})):
         folder = root / "captures" / split
         folder.mkdir(parents=True)

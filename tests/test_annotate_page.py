@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import threading
+from urllib.parse import parse_qs, urlsplit
 
 import httpx2
 import numpy as np
@@ -325,6 +326,7 @@ def test_a_refusal_says_what_is_wrong(browser, url):
         saved(page)
 
 
+RECTS = tuple(f"{side}" for side in range(10))  # an address that ends in a rectangle
 DRAFT = {"category": "shoe", "confidence": 0.87, "frames_used": [0, 3, 5], "neighbors": ["shoe-3"], "problem": None}
 
 
@@ -353,11 +355,20 @@ def test_a_draft_is_shown_accepted_or_dragged_right(browser, url, captures):
         assert item["box"]["size"][0] == pytest.approx(TRUTH.size[0] + 0.03, abs=0.006)
 
 
-def test_no_index_no_draft(browser, url):
-    with open_page(browser, f"{url}/annotate#shoe", expected=("/draft?frame=0",)) as page:
+def test_no_index_no_draft_and_a_rectangle_asks_for_another(browser, url):
+    with open_page(browser, f"{url}/annotate#shoe", expected=("/draft?frame=0", *RECTS)) as page:
         ready(page)
         page.click("#propose")
         expect(page.locator("#proposed")).to_contain_text("without --index")
+        place = page.locator("#stage canvas").bounding_box()
+        scale = place["width"] / SHOE.camera.width
+        page.mouse.move(place["x"] + 20 * scale, place["y"] + 30 * scale)
+        page.mouse.down()
+        page.mouse.move(place["x"] + 120 * scale, place["y"] + 230 * scale, steps=3)
+        with page.expect_request("**/draft?*rect*") as asked:
+            page.mouse.up()
+        rect = [float(v) for v in parse_qs(urlsplit(asked.value.url).query)["rect"][0].split(",")]
+        assert np.allclose(rect, [20, 30, 120, 230], atol=1)
 
 
 def test_the_ground_is_placed_and_moved(page_without_ground, captures):

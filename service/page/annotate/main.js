@@ -26,14 +26,18 @@ const panel = new Panel(find("#panel"), annotation, sketch);
 const listing = new Listing(find("#list"), open);
 const savings = new Map(); // by capture: each goes on by itself until it is confirmed
 let saving = null;
+let opening = null;
+let asking = false; // the index for a draft
 
 /** Opens a capture: what the server has, and what this browser holds of it that is not saved. */
 async function open(name) {
-  saving?.flush();
+  opening = name;
+  await saving?.flush();
   sketch.cancel();
   strip.stop();
+  stage.pointing = false;
   const capture = await settledCapture(name);
-  if (!capture) return;
+  if (!capture || opening !== name) return; // another was chosen meanwhile
   saving = savings.get(name) || newSaving(name);
   annotation.open(capture, saving.open(capture.revision, server.annotationOf(capture)));
   stage.zoom = 1;
@@ -117,15 +121,15 @@ function say(words) {
   find("#problem").hidden = !words;
 }
 
-/** The draft of the index for the frame that is shown. */
-async function propose() {
-  const button = find("#propose");
-  if (button.disabled) return;
-  button.disabled = true;
+/** The draft of the index: for what the cameras look at, or for what is in a rectangle of the frame that is shown. */
+async function propose(rect = null) {
+  if (asking || !annotation.posed) return;
+  asking = true;
   find("#proposed").textContent = "Asking the index…";
+  showTools();
   const { capture, frame } = annotation;
   try {
-    const draft = await server.draft(capture.name, frame);
+    const draft = await server.draft(capture.name, frame, rect);
     if (capture !== annotation.capture) return;
     sketch.cancel();
     annotation.propose(draft);
@@ -134,7 +138,8 @@ async function propose() {
   } catch (problem) {
     find("#proposed").textContent = problem.message;
   } finally {
-    button.disabled = false;
+    asking = false;
+    point(true);
   }
 }
 
@@ -163,7 +168,7 @@ function draw() {
   if (!annotation.posed) return;
   if (!annotation.ground) return say("First place the ground: on it stands what you draw.");
   say("");
-  annotation.propose(null);
+  dismiss();
   if (sketch.active) sketch.cancel();
   else sketch.begin();
 }
@@ -176,15 +181,28 @@ function placeFirst() {
   annotation.place(firstBox(ground.y, lookedAt(capture.frames, ground), column(pose, 3)));
 }
 
+/** Until the next change, a rectangle can be drawn round another object, to have its box proposed. */
+function point(on) {
+  stage.pointing = on;
+  if (!on) find("#proposed").textContent = "";
+  showTools();
+}
+
+function dismiss() {
+  annotation.propose(null);
+  point(false);
+}
+
 function escape() {
   if (sketch.active) sketch.back() || sketch.cancel();
-  else annotation.propose(null);
+  else dismiss();
 }
 
 function showTools() {
   const { object, draft, ground, posed } = annotation;
   find("#draw").setAttribute("aria-pressed", sketch.active);
-  find("#draw").disabled = find("#propose").disabled = !posed;
+  find("#draw").disabled = !posed;
+  find("#propose").disabled = !posed || asking;
   find("#undo").disabled = !annotation.canUndo;
   find("#redo").disabled = !annotation.canRedo;
   const done = object?.accepted && object.box && !draft;
@@ -192,11 +210,11 @@ function showTools() {
   find("#accept").textContent = done ? "Accepted" : draft ? "Accept draft" : "Accept";
   find("#next").hidden = !done || !listing.next;
   find("#dismiss").hidden = !draft;
-  find("#proposed").hidden = !draft && !find("#proposed").textContent;
+  find("#proposed").hidden = !find("#proposed").textContent;
   if (object?.category !== UNNAMED) find("#name-needed").hidden = true;
   find("#hint").textContent = hint(object, draft, ground);
   stage.root.dataset.drawing = sketch.active;
-  stage.root.dataset.free = !sketch.active && !object?.box && !draft; // nothing to take hold of: a finger scrolls
+  stage.root.dataset.free = !sketch.active && !object?.box && !draft && !stage.pointing; // nothing to take hold of: a finger scrolls
   stage.canvas.setAttribute("aria-label", stageInWords());
   plan.canvas.setAttribute("aria-label", planInWords(annotation));
 }
@@ -206,7 +224,9 @@ function hint(object, draft, ground) {
   if (!annotation.pose) return "This frame has no camera pose: nothing can be drawn on it.";
   if (!ground) return "Place the ground first.";
   if (sketch.active) return STEPS[sketch.step];
-  if (draft) return "Dashed: the index's draft. Accept it, or drag it right.";
+  if (draft)
+    return "Dashed: the index's draft. Accept it, or drag it right. Another object? Drag a rectangle round it.";
+  if (stage.pointing) return "Draw a box, or drag a rectangle round the object to have it proposed.";
   if (!object?.box) return "Draw a box, or let the index propose one.";
   return object.accepted
     ? "Accepted. The crossed face is the front."
@@ -265,8 +285,9 @@ async function start() {
 
 const press = (id, action) => find(id).addEventListener("click", action);
 press("#draw", draw);
-press("#propose", propose);
-press("#dismiss", () => annotation.propose(null));
+press("#propose", () => propose());
+press("#dismiss", dismiss);
+stage.addEventListener("rect", ({ detail: rect }) => propose(rect));
 press("#accept", accept);
 press("#next", () => open(listing.next));
 press("#undo", () => annotation.undo());
@@ -279,7 +300,7 @@ find("#earlier").addEventListener("toggle", ({ target }) => target.open && showH
 
 const actions = {
   n: draw,
-  p: propose,
+  p: () => propose(),
   t: () => panel.quarter(),
   enter: accept,
   escape,
@@ -305,6 +326,7 @@ sketch.addEventListener("done", ({ detail: box }) => {
   plan.closeIn();
 });
 annotation.addEventListener("settled", () => {
+  point(false);
   saving.keep(annotation.present);
   listing.update(annotation.capture.name, annotation.present.objects);
 });

@@ -4,6 +4,7 @@ import { annotationOf } from "./server.js";
 
 const QUIET_MS = 300; // after the last change
 const RETRY_MS = [500, 1000, 2000, 4000];
+const AGAIN = new Set([408, 429]); // refusals for now: too slow, too many
 const MOST_SENT = 50;
 const PREFIX = "nearpose-unsaved/";
 
@@ -27,7 +28,7 @@ export class Saving extends EventTarget {
   #revision = null;
   #wanted = null; // the annotation that is not confirmed yet
   #sent = []; // those that were sent, and may have been saved without our hearing of it
-  #sending = false;
+  #sending = null; // a promise: what changes meanwhile is sent after it
   #timer = 0;
   #failures = 0;
   #tookOver = null; // the tab whose changes were found here
@@ -62,11 +63,11 @@ export class Saving extends EventTarget {
     if (this.state !== "conflict") this.#later(QUIET_MS);
   }
 
-  /** Sends now what is waiting. */
-  flush() {
+  /** Sends now what is waiting; done when that was answered, or was not. */
+  async flush() {
     if (!this.#wanted || this.state === "conflict") return;
     clearTimeout(this.#timer);
-    this.#send();
+    await this.#send();
   }
 
   /** Ends a conflict with this page's state: it replaces the other. */
@@ -96,19 +97,25 @@ export class Saving extends EventTarget {
   }
 
   async #send() {
-    if (this.#sending) return; // the answer to come looks for what changed meanwhile
+    if (!this.#wanted) return;
+    this.#sending ||= this.#sendWanted().then((answer) => {
+      this.#sending = null;
+      answer();
+    });
+    await this.#sending;
+  }
+
+  /** What is to be done about the answer. */
+  async #sendWanted() {
     const sent = this.#wanted;
-    this.#sending = true;
     this.#sent = [...this.#sent.slice(1 - MOST_SENT), sent];
     this.#store();
     if (!this.#failures) this.#become("saving");
     try {
       const { revision } = await this.send(this.#revision, sent);
-      this.#sending = false;
-      this.#accepted(revision, sent);
+      return () => this.#accepted(revision, sent);
     } catch (problem) {
-      this.#sending = false;
-      this.#failed(problem);
+      return () => this.#failed(problem);
     }
   }
 
@@ -125,7 +132,7 @@ export class Saving extends EventTarget {
     this.problem = problem;
     if (problem.status === 412)
       return this.#clash({ revision: problem.body.revision, annotation: annotationOf(problem.body) });
-    if (problem.status >= 400 && problem.status < 500) return this.#become("refused");
+    if (problem.status >= 400 && problem.status < 500 && !AGAIN.has(problem.status)) return this.#become("refused");
     this.#become("offline");
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.#send(), RETRY_MS[Math.min(this.#failures++, RETRY_MS.length - 1)]);
@@ -141,7 +148,11 @@ export class Saving extends EventTarget {
 
   #store() {
     const kept = { revision: this.#revision, annotation: this.#wanted, sent: this.#sent, tab: this.#tab };
-    localStorage.setItem(PREFIX + this.name, JSON.stringify(kept));
+    try {
+      localStorage.setItem(PREFIX + this.name, JSON.stringify(kept));
+    } catch {
+      // The browser's storage is full or forbidden: the server is still sent all of it.
+    }
   }
 
   #kept() {

@@ -13,8 +13,13 @@ export const annotationOf = ({ plane, objects }) => ({
 
 export const captures = () => call("annotate/captures");
 export const capture = (name) => call(place(name));
-export const draft = (name, frame) => call(`${place(name)}/draft?${new URLSearchParams({ frame })}`);
 export const history = (name) => call(`${place(name)}/history`);
+
+/** The box that the index proposes, where the cameras look, or for what `rect` of a frame shows (null: anywhere). */
+export function draft(name, frame, rect) {
+  const asked = { frame, ...(rect ? { rect: rect.map((v) => v.toFixed(1)).join(",") } : {}) };
+  return call(`${place(name)}/draft?${new URLSearchParams(asked)}`);
+}
 
 export const save = (name, revision, annotation) =>
   call(place(name), {

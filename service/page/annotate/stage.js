@@ -2,7 +2,7 @@
 
 import { context, find, once, style } from "../dom.js";
 import { clamp } from "../geometry.js";
-import { paintLabel } from "../paint.js";
+import { paintLabel, strokeCased } from "../paint.js";
 import { Hand } from "./hand.js";
 import { gridOf, paintBoxes, paintGround, paintHandles } from "./painting.js";
 import { Pictures } from "./pictures.js";
@@ -12,21 +12,26 @@ import { cornersOf } from "./world.js";
 const SIDE_BY_SIDE = "(min-width: 1080px)";
 const LOUPE = { radius: 56, zoom: 2.5, away: 84 };
 const MOST_ZOOM = 8;
+const LEAST_RECT = 12; // CSS pixels: less is a slip
 
-export class Stage {
+/** Dispatches `rect`, pixels of the picture, where one is dragged while `pointing`. */
+export class Stage extends EventTarget {
+  pointing = false;
   zoom = 1;
   shift = [0, 0]; // of the picture on the canvas, CSS pixels
   #bitmap = null;
   #shown = ""; // which frame the bitmap is of
   #size = [0, 0];
+  #rect = null; // that is dragged: two corners on the canvas
 
   constructor(root, annotation, sketch) {
+    super();
     Object.assign(this, { root, annotation, sketch, canvas: find("canvas", root), scale: 1 });
     this.pictures = new Pictures(1280, "large");
     this.draw = once(() => this.#draw());
     this.hand = new Hand(this.canvas, annotation, sketch, {
       view: () => this.view,
-      free: (event) => this.#pan(event),
+      free: (event) => (this.pointing ? this.#point(event) : this.#pan(event)),
       draw: this.draw,
     });
     for (const source of [annotation, sketch]) source.addEventListener("change", this.draw);
@@ -87,6 +92,7 @@ export class Stage {
     const drawing = context(this.canvas, width, height);
     drawing.clearRect(0, 0, width, height);
     this.#paint(drawing, width, height);
+    if (this.#rect) this.#paintRect(drawing);
     if (this.hand.loupe) this.#paintLoupe(drawing, this.hand.loupe, width);
   }
 
@@ -157,11 +163,64 @@ export class Stage {
   #pan(event) {
     if (this.zoom === 1) return;
     const [from, start] = [[event.clientX, event.clientY], this.shift];
-    const move = (e) => this.#move([start[0] + e.clientX - from[0], start[1] + e.clientY - from[1]]);
+    this.#drag(event, (e) => this.#move([start[0] + e.clientX - from[0], start[1] + e.clientY - from[1]]));
+  }
+
+  /** A rectangle round an object. */
+  #point(event) {
+    const at = (e) => {
+      const { left, top } = this.canvas.getBoundingClientRect();
+      return [e.clientX - left, e.clientY - top].map((v, i) => clamp(v, 0, this.#size[i]));
+    };
+    const from = at(event);
+    const move = (e) => {
+      this.#rect = [from, at(e)];
+      this.draw();
+    };
+    this.#drag(event, move, () => this.#pointed());
+  }
+
+  #pointed() {
+    const corners = this.#rect;
+    this.#rect = null;
+    this.draw();
+    if (!corners) return;
+    const ends = [0, 1].map((i) =>
+      corners.map((p) => (p[i] - this.shift[i]) / this.scale / this.zoom).sort((a, b) => a - b),
+    );
+    const rect = [ends[0][0], ends[1][0], ends[0][1], ends[1][1]];
+    const least = LEAST_RECT / this.scale;
+    if (rect[2] - rect[0] > least && rect[3] - rect[1] > least)
+      this.dispatchEvent(new CustomEvent("rect", { detail: rect }));
+  }
+
+  #paintRect(drawing) {
+    const [[x0, y0], [x1, y1]] = this.#rect;
+    const corners = [
+      [x0, y0],
+      [x1, y0],
+      [x1, y1],
+      [x0, y1],
+    ];
+    strokeCased(
+      drawing,
+      corners.map((corner, i) => [corner, corners[(i + 1) % 4]]),
+      1.5,
+      [],
+      "#ffffff",
+    );
+  }
+
+  #drag(event, move, ended = () => {}) {
+    const listening = new AbortController();
+    const options = { signal: listening.signal };
+    const end = () => {
+      listening.abort();
+      ended();
+    };
     this.canvas.setPointerCapture(event.pointerId);
-    this.canvas.addEventListener("pointermove", move);
-    for (const end of ["pointerup", "pointercancel"])
-      this.canvas.addEventListener(end, () => this.canvas.removeEventListener("pointermove", move), { once: true });
+    this.canvas.addEventListener("pointermove", move, options);
+    for (const name of ["pointerup", "pointercancel"]) this.canvas.addEventListener(name, end, options);
   }
 
   /** Two fingers zoom. */
