@@ -65,15 +65,14 @@ def temple() -> dict[str, Any]:
         start = time.perf_counter()
         imported = import_capture(root / "photos", root / "found", ImportConfig(name="temple", threads=1))
         seconds = time.perf_counter() - start
-        truth, found = poses_of(calibrated), poses_of(imported)
+        truth, found = _poses(calibrated), _poses(imported)
         result: dict[str, Any] = {"seconds": round(seconds), "pictures": len(truth), "registered": len(found)}
         if len(found) == len(truth):
             result |= _errors(imported, found, truth) | _road(root, imported, alignment(found, truth))
         return result | {"notes": imported.recording.notes}
 
 
-def poses_of(imported: Imported) -> Array:
-    """world_from_camera of its frames, (n, 4, 4)."""
+def _poses(imported: Imported) -> Array:
     return np.array([frame.world_from_camera for frame in imported.recording.frames])
 
 

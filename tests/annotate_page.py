@@ -18,6 +18,15 @@ from index.schema import Array, Box, Camera
 from tests.recordings import Filmed, save
 from tests.service_fixtures import wait_until
 
+# Axis and corners of the faces that are dragged, the bottom first: what stands on a wrong ground seems too large.
+FACES = {
+    "bottom": (1, (0, 4, 5, 1)),
+    "top": (1, (2, 3, 7, 6)),
+    "left": (0, (0, 1, 3, 2)),
+    "right": (0, (4, 6, 7, 5)),
+    "front": (2, (1, 5, 7, 3)),
+    "back": (2, (0, 2, 6, 4)),
+}
 _NAMES = ("fx", "fy", "cx", "cy", "width", "height")
 
 
@@ -112,6 +121,23 @@ class Annotator:
         top = _foot(box) + np.array([0, box.size[1], 0])
         self.drag(top, top + np.array([0, truth.size[1] - box.size[1], 0]))
 
+    def fit(self, truth: Box, floor: float) -> None:
+        """Drags the faces that are wrong to where the true ones are, in a view a quarter of a round on.
+
+        The ground is y up, at the height ``floor``. For a ground that is a guess: then the bottom can be dragged, too.
+        """
+        self.look(self.seeing(truth, 0))
+        for face in FACES:
+            self.drag_face(face, truth, floor)
+
+    def drag_face(self, face: str, truth: Box, floor: float) -> None:
+        """Along the face's own axis; one that is right to a thirtieth of its side stays."""
+        box, corners = self.shown(floor), list(FACES[face][1])
+        middle, axis = box.corners[corners].mean(axis=0), box.rotation[:, FACES[face][0]]
+        by = float((truth.corners[corners].mean(axis=0) - middle) @ axis)
+        if abs(by) > truth.size[FACES[face][0]] / 30:
+            self.drag(middle, middle + by * axis)
+
     def shown(self, floor: float) -> Box:
         """The box as the page's numbers have it."""
         names = ("width", "height", "depth", "x", "z", "above", "yaw")
@@ -162,10 +188,13 @@ class Annotator:
         for corner in (1, 5, 4, 6):  # front left, front right, back right, above it; front is z, up is y
             self.click(corners[corner])
 
-    def front_frame(self, box: Box) -> int:
-        """The frame that sees the box's front best."""
+    def seeing(self, box: Box, axis: int) -> int:
+        """The frame that looks most straight at the face towards which the box's ``axis`` points."""
         eyes = self.poses[:, :3, 3] - box.center
-        return int(np.argmax(eyes @ box.rotation[:, 2] / np.linalg.norm(eyes, axis=1)))
+        return int(np.argmax(eyes @ box.rotation[:, axis] / np.linalg.norm(eyes, axis=1)))
+
+    def front_frame(self, box: Box) -> int:
+        return self.seeing(box, 2)
 
 
 def _foot(box: Box) -> Array:

@@ -33,6 +33,11 @@ export class Annotation extends EventTarget {
     return this.present.plane && groundFrame(this.present.plane);
   }
 
+  /** Whether the ground was seen or set, not guessed. */
+  get isGroundSure() {
+    return this.present.plane !== null && !/guess/i.test(this.capture.plane_from || "");
+  }
+
   get pose() {
     return this.capture?.frames[this.frame]?.world_from_camera || null;
   }

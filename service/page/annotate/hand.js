@@ -23,7 +23,13 @@ export class Hand {
   handles() {
     const view = this.view();
     const box = this.#box;
-    return view && box && !this.sketch.active ? handlesOf(box, this.#up, view) : [];
+    return view && box && !this.sketch.active ? this.#handlesOf(box, view) : [];
+  }
+
+  /** The bottom stays on the ground, and out of the way of moving the box, unless the ground is not sure. */
+  #handlesOf(box, view) {
+    const { isGroundSure } = this.annotation;
+    return handlesOf(box, this.#up, view).filter(({ name }) => name !== "bottom" || !isGroundSure);
   }
 
   get #box() {
@@ -74,7 +80,7 @@ export class Hand {
     const box = this.#box;
     if (!box) return null;
     const far = ({ at }) => Math.hypot(at[0] - pixel[0], at[1] - pixel[1]);
-    const near = handlesOf(box, this.#up, view).filter((handle) => far(handle) < (GRAB[kind] || GRAB.mouse));
+    const near = this.#handlesOf(box, view).filter((handle) => far(handle) < (GRAB[kind] || GRAB.mouse));
     if (near.length) return near.reduce((best, handle) => (far(handle) < far(best) ? handle : best));
     return isOn(box, view, pixel) ? bodyHandle(box, this.#up, view) : null;
   }

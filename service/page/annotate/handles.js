@@ -9,6 +9,7 @@ const SIDES = [
   ["left", 0, -1],
   ["right", 0, 1],
   ["top", 1, 1],
+  ["bottom", 1, -1],
 ];
 const FORESHORTENED = 12; // CSS pixels for half a side: less, and a face cannot be dragged with any precision
 const BEYOND = 0.3; // of the longer side, from the front to the handle that turns

@@ -10,6 +10,7 @@ const THUMB = 96;
 /** `open(name)` is called where one is chosen. */
 export class Listing {
   #captures = [];
+  #thumbs = new Map(); // by name, made once: they do not flicker
 
   constructor(root, open) {
     Object.assign(this, { root, open, opened: null });
@@ -44,12 +45,12 @@ export class Listing {
   get next() {
     const at = this.#captures.findIndex(({ name }) => name === this.opened);
     const order = [...this.#captures.slice(at + 1), ...this.#captures.slice(0, Math.max(0, at))];
-    return order.find((item) => !item.problem && !isDone(item))?.name || null;
+    return order.find((item) => !isTorn(item) && !isDone(item))?.name || null;
   }
 
   get first() {
     return (
-      this.#captures.find((item) => !item.problem && !isDone(item)) || this.#captures.find((item) => !item.problem)
+      this.#captures.find((item) => !isTorn(item) && !isDone(item)) || this.#captures.find((item) => !isTorn(item))
     )?.name;
   }
 
@@ -62,10 +63,7 @@ export class Listing {
     const done = this.#captures.filter(isDone).length;
     find("#opened", this.root).textContent = this.opened || "";
     find("#count", this.root).textContent = `${done} of ${this.#captures.length} done`;
-    keepThumbs(
-      list,
-      shown.map((item) => this.#item(item)),
-    );
+    list.replaceChildren(...shown.map((item) => this.#item(item)));
     if (focused) list.querySelector(`[data-name="${CSS.escape(focused)}"]`)?.focus();
   }
 
@@ -77,7 +75,7 @@ export class Listing {
       item.name,
       h("small", { title: item.problem }, item.problem || `${item.frames} frames`),
     );
-    if (item.problem)
+    if (isTorn(item))
       return h(
         "li",
         { class: "broken" },
@@ -89,34 +87,25 @@ export class Listing {
   }
 
   #thumb({ name }) {
-    const image = h("img", { alt: "", class: "thumb", loading: "lazy", width: 44, height: 44 });
-    api.showPicture(image, "src", imageOf(name, 0, THUMB));
-    return image;
+    if (!this.#thumbs.has(name)) {
+      const image = h("img", { alt: "", class: "thumb", loading: "lazy", width: 44, height: 44 });
+      api.showPicture(image, "src", imageOf(name, 0, THUMB)).catch(() => image.removeAttribute("src"));
+      this.#thumbs.set(name, image);
+    }
+    return this.#thumbs.get(name);
   }
 }
 
 const pill = (words, kind) => h("span", { class: `pill ${kind}` }, words);
+const isTorn = ({ problem, frames }) => problem && !frames; // cannot be opened
 const isDone = ({ boxes, objects, accepted }) => objects > 0 && accepted === boxes && boxes === objects;
 
 function state(item) {
-  if (item.problem) return ["broken", "bad"];
+  if (item.problem) return [isTorn(item) ? "broken" : "faulty", "bad"];
   if (isKept(item.name)) return ["unsaved", "warn"];
   if (!item.boxes) return ["no box", ""];
   if (isDone(item)) return ["accepted", "yes"];
   return [item.objects > 1 ? `${item.accepted} of ${item.objects}` : "to accept", "warn"];
-}
-
-/** New items in the list, with the pictures that are there already: they do not flicker. */
-function keepThumbs(list, items) {
-  const old = new Map(
-    [...list.querySelectorAll("[data-name]")].map((button) => [button.dataset.name, find("img", button)]),
-  );
-  for (const item of items) {
-    const button = find("[data-name]", item);
-    const image = button && old.get(button.dataset.name);
-    if (image) find("img", button).replaceWith(image);
-  }
-  list.replaceChildren(...items);
 }
 
 function suggest(id, names) {

@@ -170,9 +170,10 @@ export class Panel {
     find("#ground-card", this.root).hidden = !posed;
     find("#place-ground", this.root).hidden = present.plane !== null;
     find("#ground-moves", this.root).hidden = present.plane === null;
+    const isGuess = present.plane !== null && !this.annotation.isGroundSure;
     const from = capture.plane_from ? `From ${capture.plane_from}.` : "Given with the capture.";
     find("#ground-from", this.root).textContent = present.plane ? from : "This capture has no ground yet.";
-    find("#ground-from", this.root).classList.toggle("guess", /guess/i.test(from));
+    find("#ground-from", this.root).classList.toggle("guess", isGuess);
     find("#unit", this.root).textContent =
       capture.scale === "unknown" ? "own units: the capture has no scale" : "metres";
   }
