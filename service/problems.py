@@ -54,9 +54,9 @@ class Problem(BaseModel):
     type: str = Field(
         description="Which kind, stable: `urn:nearpose:problem:` and one of `invalid-value`, `unknown-frame`, "
         "`unknown-object`, `unknown-capture`, `unreadable-capture`, `missing-picture`, `conflict`, `read-only`, "
-        "`revision-required`, `no-draft`, `geometry`, `no-pose`, `unreadable-image`, `key-reused`, `body-too-large`, "
-        "`body-timeout`, "
-        "`unauthorized`, `rate-limited`, `not-ready`, `draining`, `overloaded`, `timeout`, `enrolment-unavailable`, "
+        "`revision-required`, `misdirected`, `no-draft`, `geometry`, `no-pose`, `unreadable-image`, `key-reused`, "
+        "`body-too-large`, `body-timeout`, `unauthorized`, `rate-limited`, `not-ready`, `draining`, `overloaded`, "
+        "`timeout`, `enrolment-unavailable`, "
         "`storage-full`, `internal`; or `about:blank`, where the status says it all."
     )
     title: str = Field(description="The kind, in words.")
@@ -121,6 +121,18 @@ class UnauthorizedError(RefusedError):
         detail = "the API key is not known" if presented else "no API key: send Authorization: Bearer, or X-API-Key"
         challenge = 'Bearer realm="nearpose"' + (', error="invalid_token"' if presented else "")
         super().__init__(401, detail, {"WWW-Authenticate": challenge})
+
+
+class MisdirectedError(RefusedError):
+    """A request to a name that this server does not go by."""
+
+    slug, title = "misdirected", "This server does not go by that name"
+
+    def __init__(self, host: str) -> None:
+        self.field, self.value, self.bound = "Host", host, "localhost, 127.0.0.1 or [::1]"
+        super().__init__(
+            421, f"Host: got {host!r}, must be {self.bound}: without API keys the server is for this machine"
+        )
 
 
 class RevisionRequiredError(RefusedError):

@@ -28,7 +28,7 @@ from trainer.captures.folder import CaptureFolder
 @contextlib.contextmanager
 def client_of(captures, **settings):
     app = create_annotate_app(AnnotateSettings(captures=captures, poll_s=0.02, **settings), open_colours)
-    with TestClient(app, raise_server_exceptions=False) as client:
+    with TestClient(app, "http://127.0.0.1:8001", raise_server_exceptions=False) as client:
         yield client
 
 
@@ -411,7 +411,7 @@ def test_a_draft_needs_an_index_and_the_ground(client, tmp_path):
     build_index(tmp_path / "index")
     bare_capture(tmp_path / "floating" / "mug", plane=None)
     with client_of(tmp_path / "floating", index=tmp_path / "index") as other:
-        wait_until(lambda: other.get("/annotate/captures").json()["categories"] == ["book", "cup", "shoe"])
+        wait_until(lambda: other.get("/annotate/captures").json()["categories"] == ["book", "cup", "shoe"], 200)
         assert_problem(other.get("/annotate/captures/mug/draft"), 404, "no-draft")
 
 
@@ -425,7 +425,7 @@ def test_the_index_proposes_a_box_where_the_cameras_look(tmp_path):
     build_index(tmp_path / "index")
     before = (bare_capture(tmp_path / "captures" / "mug") / "capture.json").read_bytes()
     with client_of(tmp_path / "captures", index=tmp_path / "index") as client:
-        wait_until(lambda: client.get("/annotate/captures/mug/draft").status_code != 503)
+        wait_until(lambda: client.get("/annotate/captures/mug/draft").status_code != 503, 200)
         answer = client.get("/annotate/captures/mug/draft")
         assert answer.status_code == 200, answer.text
         draft = answer.json()
@@ -457,3 +457,30 @@ def test_findings_of_the_check_are_shown_as_long_as_they_hold(client, tmp_path):
     assert opened(client, "mug")["findings"] == [frame]
     (folder / "check.json").write_text("{")
     assert opened(client, "mug")["findings"] == []
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [("localhost:8001", 200), ("LOCALHOST", 200), ("[::1]:8001", 200), ("127.0.0.1", 200)]
+    + [(host, 421) for host in ("attacker.example:8001", "127.0.0.1.attacker.example", "[::2]", "[", "")],
+)
+def test_without_keys_only_this_machines_own_names_are_answered(client, host, status):
+    answer = client.get("/annotate/captures", headers={"Host": host})
+    assert answer.status_code == status
+    if status != 200:
+        assert_problem(answer, 421, "misdirected", field="Host", value=host)
+
+
+def test_a_server_of_a_network_goes_by_any_name(tmp_path):
+    with client_of(tmp_path, host="0.0.0.0") as client:
+        assert client.get("/annotate/captures", headers={"Host": "phones.example"}).status_code == 200
+
+
+def test_a_name_that_no_file_can_have_is_a_missing_picture(tmp_path):
+    frames = capture_document(POSES)["frames"]
+    frames[0]["image"], frames[1]["image"], frames[2]["image"] = "a" * 5000, "a\0.jpg", "/dev/zero"
+    bare_capture(tmp_path / "mug", frames=frames)
+    with client_of(tmp_path) as client:
+        shown = opened(client, "mug")["frames"]
+        assert [frame["problem"] is None for frame in shown] == [False, False, False, True, True]
+        assert {client.get(frame["image"]).status_code for frame in shown[:3]} == {404}

@@ -81,7 +81,7 @@ def status_of(url: str, path: str) -> int:
     """What a path is answered with that nobody has tidied."""
     host = urllib.parse.urlsplit(url)
     with socket.create_connection((host.hostname, host.port), timeout=30) as connection:
-        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
         return int(connection.makefile("rb").readline().split()[1])
 
 
@@ -120,7 +120,7 @@ _AS_NOBODY = """
 import os, sys
 from pathlib import Path
 from index.schema import NearposeError
-from service.annotate.store import read, save
+from service.annotate.store import history, read, save
 file = Path(sys.argv[1])
 os.setgid(65534); os.setuid(65534)
 saved = read(file)

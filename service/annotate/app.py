@@ -18,6 +18,7 @@ from index.encoder import Encoder, open_encoder
 from service import pages, problems
 from service.annotate import routes
 from service.annotate.captures import Captures
+from service.annotate.loopback import LOOPBACK, LoopbackNames
 from service.annotate.pictures import Pictures
 from service.annotate.store import ConflictError
 from service.answers import AliveAnswer
@@ -83,6 +84,8 @@ def create_annotate_app(settings: AnnotateSettings, open_encoder: EncoderOpener 
     pages.install_files(app)
     problems.install(app)
     app.add_exception_handler(ConflictError, routes.conflict)
+    if settings.api_keys is None and settings.host in LOOPBACK:
+        app.add_middleware(LoopbackNames)
     add_middlewares(app, settings)
     complete(app, needs_key=settings.api_keys is not None)
     return app

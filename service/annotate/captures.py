@@ -40,17 +40,19 @@ class Captures:
 
         Raises UnknownCaptureError.
         """
-        if (self._root / CAPTURE_FILE).is_file() and name == self._root.resolve().name:
+        if name == self._root.resolve().name and (self._root / CAPTURE_FILE).is_file():
             return self._root
         if name in self._names() and (self._root / name / CAPTURE_FILE).is_file():
             return self._root / name
         raise UnknownCaptureError("name", name, "that of a capture in the folder")
 
     def _names(self) -> set[str]:
+        """What else there is in the folder, where it is not a capture itself."""
         try:
-            return {entry.name for entry in os.scandir(self._root) if not entry.name.startswith(".")}
+            names = {entry.name for entry in os.scandir(self._root)}
         except OSError:
             return set()
+        return set() if CAPTURE_FILE in names else {name for name in names if not name.startswith(".")}
 
     def file(self, name: str) -> Path:
         """The ``capture.json`` of that name, wherever it lies. Raises UnknownCaptureError."""

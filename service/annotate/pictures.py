@@ -14,7 +14,6 @@ from pathlib import Path, PurePath
 
 import cv2
 from PIL import Image as PillowImage
-from PIL import UnidentifiedImageError
 
 from index.capture import CaptureDocument, CaptureError
 from index.picture import Image, decode_picture, encode_jpeg
@@ -132,15 +131,21 @@ def _scaled(image: Image, width: int) -> Image:
 def _file(folder: Path, document: CaptureDocument, number: int) -> Path:
     """The picture, or the video, of a frame: never one outside of the capture's folder."""
     name = document.video or document.frames[number].image
-    if name is None or PurePath(name).is_absolute() or ".." in PurePath(name).parts or "\0" in name:
+    if name is None or PurePath(name).is_absolute() or ".." in PurePath(name).parts:
         raise MissingPictureError(f"frames[{number}]", name, "a picture in the capture's folder")
-    if not (folder / name).is_file():
-        raise MissingPictureError(f"frames[{number}]", name, "a picture in the capture's folder: it is missing")
-    return folder / name
+    try:
+        if (folder / name).is_file():
+            return folder / name
+    except OSError:  # a name that no file can have
+        pass
+    raise MissingPictureError(f"frames[{number}]", name, "a picture in the capture's folder: it is missing")
 
 
 def _stamp(file: Path) -> tuple[int, int]:
-    status = file.stat()
+    try:
+        status = file.stat()
+    except OSError:
+        raise MissingPictureError("image", file.name, "a picture that is there") from None
     return status.st_mtime_ns, status.st_size
 
 
@@ -150,7 +155,7 @@ def _picture_size(file: Path, _stamp: tuple[int, int]) -> tuple[int, int]:
         with PillowImage.open(file, formats=FORMATS) as image:
             turned = image.getexif().get(0x0112, 1) >= 5
             return (image.height, image.width) if turned else (image.width, image.height)
-    except (OSError, UnidentifiedImageError, SyntaxError):
+    except Exception:  # damaged bytes bring out whatever a reader has, as in ``service.decode``
         raise MissingPictureError("image", file.name, "a picture that can be read") from None
 
 

@@ -21,13 +21,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from index.capture import ANNOTATIONS, CaptureDocument, ObjectDocument, PlaneDocument, faults, parse_document
+from index.capture import CaptureDocument, ObjectDocument, PlaneDocument, faults, parse_document
 from index.schema import InvalidValueError, NearposeError
 from service.enrolment.file import StorageFullError
 from service.workers import OverloadedError
 
 DRAWN = "drawn by a person"
 KEPT = 200  # earlier annotations of a capture
+_ANNOTATIONS = ".annotations"  # the folder of earlier annotations, and of the lock of those who save
 _LOCK = "lock"
 _BUSY_S = 10.0
 _POLL_S = 0.002
@@ -126,7 +127,7 @@ def history(file: Path) -> list[Earlier]:
     """The annotations that were replaced, the latest first."""
     with _refusals(), _opened(file) as folder:
         try:
-            kept = os.open(ANNOTATIONS, os.O_RDONLY | os.O_DIRECTORY, dir_fd=folder)
+            kept = os.open(_ANNOTATIONS, os.O_RDONLY | os.O_DIRECTORY, dir_fd=folder)
         except FileNotFoundError:
             return []
         with _closing(kept):
@@ -221,7 +222,15 @@ def _replacing(folder: int, name: str, data: bytes, like: os.stat_result) -> Ite
         with contextlib.suppress(OSError):
             os.unlink(draft, dir_fd=folder)
         raise
-    os.fsync(folder)
+    _sync(folder)
+
+
+def _sync(folder: int) -> None:
+    try:
+        os.fsync(folder)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # not every file system lets a folder be synced
+            raise
 
 
 def _check_unchanged(folder: int, file: Path, present: Saved) -> None:
@@ -243,10 +252,10 @@ def _opened(file: Path) -> Iterator[int]:
 def _locked(folder: int) -> Iterator[int]:
     """The folder of the earlier annotations, as a descriptor, while nobody else may write to the capture."""
     with contextlib.suppress(FileExistsError):
-        os.mkdir(ANNOTATIONS, dir_fd=folder)
-        os.fsync(folder)
+        os.mkdir(_ANNOTATIONS, dir_fd=folder)
+        _sync(folder)
     with contextlib.ExitStack() as stack:
-        kept = stack.enter_context(_closing(os.open(ANNOTATIONS, os.O_RDONLY | os.O_DIRECTORY, dir_fd=folder)))
+        kept = stack.enter_context(_closing(os.open(_ANNOTATIONS, os.O_RDONLY | os.O_DIRECTORY, dir_fd=folder)))
         lock = stack.enter_context(_closing(os.open(_LOCK, os.O_RDWR | os.O_CREAT, 0o666, dir_fd=kept)))
         _wait_for(lock)
         yield kept
@@ -281,7 +290,7 @@ def _refusals() -> Iterator[None]:
         if error.errno in _FULL:
             raise StorageFullError("the disk is full: nothing was saved") from error
         if error.errno in _READ_ONLY:
-            raise ReadOnlyError("the capture cannot be written to, or not be read: nothing was saved") from error
+            raise ReadOnlyError("the capture cannot be written to, or not be read") from error
         if error.errno in _GONE:
             raise UnknownCaptureError("name", None, "that of a capture: it is not there, or not any more") from error
         raise

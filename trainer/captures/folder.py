@@ -33,21 +33,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from index.capture import (
-    ANNOTATIONS,
     CAPTURE_FILE,
     CaptureDocument,
+    CaptureError,
     FrameDocument,
     ObjectDocument,
     capture_folders,
     load_capture,
+    parse_capture,
 )
 from index.capture_pose import Pose, posed_camera
-from index.findings import FINDINGS, SHEET
 from index.schema import Box, Camera, Frame, InvalidValueError, Plane, Rect, View, checked_rect
 from index.video import video_frames
 from trainer.captures.shot import Image, Reason, RejectedError, Shot, box_rect, decode_image, frame_id, is_jpeg
@@ -69,11 +69,23 @@ class CaptureFolder:
         return self.folder.resolve().name
 
     def files(self) -> tuple[Path, ...]:
-        return tuple(sorted(file for file in self.folder.rglob("*") if file.is_file() and self._is_read(file)))
+        """The document and what it names; not what a check or an annotator leaves beside them."""
+        try:
+            document = parse_capture(self.folder / CAPTURE_FILE)
+        except (CaptureError, InvalidValueError):
+            return (self.folder / CAPTURE_FILE,)
+        names = [document.video, *(frame.image for frame in document.frames)]
+        return tuple(self.folder / name for name in (CAPTURE_FILE, *dict.fromkeys(filter(None, names))))
 
-    def _is_read(self, file: Path) -> bool:
-        inside = file.relative_to(self.folder)
-        return ANNOTATIONS not in inside.parts and str(inside) not in (FINDINGS, SHEET)
+    def offers(self, splits: Collection[str]) -> bool:
+        """Whether it is of one of the splits and a person has accepted an object; also where that cannot be read."""
+        try:
+            document = parse_capture(self.folder / CAPTURE_FILE)
+        except (CaptureError, InvalidValueError):
+            return True
+        with_rects = {name for frame in document.frames for name in frame.rects}
+        accepted = any(item.accepted and (item.box or item.id in with_rects) for item in document.objects)
+        return accepted and document.split in splits
 
     def read(self) -> Iterator[Shot]:
         document = load_capture(self.folder / CAPTURE_FILE)
