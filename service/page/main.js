@@ -147,7 +147,6 @@ function listenToFiles() {
   });
 }
 
-/** Asks for the API key when the service does. */
 async function showSamples() {
   const { samples } = await api.samples();
   const buttons = samples.map((sample) => {

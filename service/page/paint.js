@@ -38,8 +38,7 @@ export function paintGrid(drawing, at, query, strength) {
   drawing.restore();
 }
 
-/** A line between two points in the camera's frame that fades towards its ends. */
-export function paintFading(drawing, at, camera, a, b, alpha) {
+function paintFading(drawing, at, camera, a, b, alpha) {
   const parts = 12;
   for (let i = 0; i < parts; i++) {
     const ends = [i, i + 1].map((k) => plus(scaled(a, 1 - k / parts), scaled(b, k / parts)));

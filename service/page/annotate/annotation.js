@@ -14,12 +14,14 @@ export class Annotation extends EventTarget {
   selected = -1;
   frame = 0;
   draft = null;
+  #opened = { plane: null };
   #past = [];
   #future = [];
   #before = null; // the state at the beginning of a drag
 
   open(capture, annotation) {
     Object.assign(this, { capture, present: annotation, frame: 0, draft: null });
+    this.#opened = annotation;
     [this.#past, this.#future, this.#before] = [[], [], null];
     this.selected = annotation.objects.length ? 0 : -1;
     this.#tell();
@@ -33,8 +35,13 @@ export class Annotation extends EventTarget {
     return this.present.plane && groundFrame(this.present.plane);
   }
 
+  get isGroundMoved() {
+    return this.present.plane !== null && !same(this.present.plane, this.#opened.plane);
+  }
+
   /** Whether the ground was seen or set, not guessed. */
   get isGroundSure() {
+    if (this.isGroundMoved) return true;
     return this.present.plane !== null && !/guess/i.test(this.capture.plane_from || "");
   }
 

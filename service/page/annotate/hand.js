@@ -6,6 +6,20 @@ const GRAB = { mouse: 11, pen: 14, touch: 26 }; // CSS pixels
 const STILL = 2; // CSS pixels before a press becomes a drag
 const apart = (a, b) => [a[0] - b[0], a[1] - b[1]];
 
+/** Listens to a pointer that is down until it is up; returns what ends that before. */
+export function follow(canvas, { pointerId }, move, ended) {
+  const listening = new AbortController();
+  const own = (action) => (event) => event.pointerId === pointerId && action(event);
+  const end = own((event) => {
+    listening.abort();
+    ended(event);
+  });
+  canvas.setPointerCapture(pointerId);
+  canvas.addEventListener("pointermove", own(move), { signal: listening.signal });
+  for (const name of ["pointerup", "pointercancel"]) canvas.addEventListener(name, end, { signal: listening.signal });
+  return listening;
+}
+
 export class Hand {
   held = null; // the name of the handle that is dragged
   loupe = null; // where a finger covers the picture
@@ -105,18 +119,12 @@ export class Hand {
   #follow(event, move) {
     const touching = event.pointerType === "touch";
     const step = (ended) => (e) => {
-      if (e.pointerId !== event.pointerId) return;
       const at = this.#pixel(e);
       this.loupe = touching && !ended ? at : null;
-      if (ended) this.#listening.abort();
       move(at, ended);
       this.draw();
     };
-    this.canvas.setPointerCapture(event.pointerId);
-    this.#listening = new AbortController();
-    const options = { signal: this.#listening.signal };
-    this.canvas.addEventListener("pointermove", step(false), options);
-    for (const name of ["pointerup", "pointercancel"]) this.canvas.addEventListener(name, step(true), options);
+    this.#listening = follow(this.canvas, event, step(false), step(true));
     this.loupe = touching ? this.#pixel(event) : null;
     this.draw();
   }

@@ -6,6 +6,7 @@ import { Annotation, UNNAMED } from "./annotation.js";
 import { choose } from "./conflict.js";
 import { listenToKeys } from "./keys.js";
 import { Listing } from "./listing.js";
+import { lookedAt } from "./painting.js";
 import { Panel } from "./panel.js";
 import { Plan, planInWords } from "./plan.js";
 import { Saving } from "./saving.js";
@@ -13,7 +14,6 @@ import * as server from "./server.js";
 import { STEPS, Sketch } from "./sketch.js";
 import { Stage } from "./stage.js";
 import { Strip } from "./strip.js";
-import { lookedAt } from "./painting.js";
 import { column, firstBox, inGround } from "./world.js";
 
 const RETRY_MS = 1000;
@@ -156,7 +156,6 @@ function accept() {
   const { object } = annotation;
   if (!object?.box) return;
   if (object.category === UNNAMED) {
-    annotation.edit({ accepted: false });
     find("#name-needed").hidden = false;
     return find("#category").focus();
   }
@@ -242,11 +241,6 @@ function stageInWords() {
   return `${words}. ${object.id}: ${width} wide, ${height} high, ${depth} deep, at ${x}, ${z} on the ground`;
 }
 
-function show() {
-  if (!annotation.capture) return;
-  showTools();
-}
-
 async function showHistory() {
   const list = find("#states");
   try {
@@ -319,13 +313,13 @@ addEventListener("keydown", (event) => {
   else annotation.undo();
 });
 listenToKey();
-annotation.addEventListener("change", show);
-sketch.addEventListener("change", () => annotation.capture && showTools());
+for (const source of [annotation, sketch]) source.addEventListener("change", () => annotation.capture && showTools());
 sketch.addEventListener("done", ({ detail: box }) => {
   annotation.place(box);
   plan.closeIn();
 });
 annotation.addEventListener("settled", () => {
+  say("");
   point(false);
   saving.keep(annotation.present);
   listing.update(annotation.capture.name, annotation.present.objects);

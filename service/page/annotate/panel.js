@@ -166,12 +166,13 @@ export class Panel {
   }
 
   #showGround() {
-    const { present, capture, posed } = this.annotation;
+    const { present, capture, posed, isGroundMoved } = this.annotation;
     find("#ground-card", this.root).hidden = !posed;
     find("#place-ground", this.root).hidden = present.plane !== null;
     find("#ground-moves", this.root).hidden = present.plane === null;
     const isGuess = present.plane !== null && !this.annotation.isGroundSure;
-    const from = capture.plane_from ? `From ${capture.plane_from}.` : "Given with the capture.";
+    const given = capture.plane_from ? `From ${capture.plane_from}.` : "Given with the capture.";
+    const from = isGroundMoved ? "Moved by hand." : given;
     find("#ground-from", this.root).textContent = present.plane ? from : "This capture has no ground yet.";
     find("#ground-from", this.root).classList.toggle("guess", isGuess);
     find("#unit", this.root).textContent =

@@ -3,7 +3,7 @@
 import { context, find, once, style } from "../dom.js";
 import { clamp } from "../geometry.js";
 import { paintLabel, strokeCased } from "../paint.js";
-import { Hand } from "./hand.js";
+import { Hand, follow } from "./hand.js";
 import { gridOf, paintBoxes, paintGround, paintHandles } from "./painting.js";
 import { Pictures } from "./pictures.js";
 import { throughCamera } from "./projections.js";
@@ -163,7 +163,8 @@ export class Stage extends EventTarget {
   #pan(event) {
     if (this.zoom === 1) return;
     const [from, start] = [[event.clientX, event.clientY], this.shift];
-    this.#drag(event, (e) => this.#move([start[0] + e.clientX - from[0], start[1] + e.clientY - from[1]]));
+    const move = (e) => this.#move([start[0] + e.clientX - from[0], start[1] + e.clientY - from[1]]);
+    follow(this.canvas, event, move, move);
   }
 
   /** A rectangle round an object. */
@@ -177,7 +178,7 @@ export class Stage extends EventTarget {
       this.#rect = [from, at(e)];
       this.draw();
     };
-    this.#drag(event, move, () => this.#pointed());
+    follow(this.canvas, event, move, () => this.#pointed());
   }
 
   #pointed() {
@@ -209,18 +210,6 @@ export class Stage extends EventTarget {
       [],
       "#ffffff",
     );
-  }
-
-  #drag(event, move, ended = () => {}) {
-    const listening = new AbortController();
-    const options = { signal: listening.signal };
-    const end = () => {
-      listening.abort();
-      ended();
-    };
-    this.canvas.setPointerCapture(event.pointerId);
-    this.canvas.addEventListener("pointermove", move, options);
-    for (const name of ["pointerup", "pointercancel"]) this.canvas.addEventListener(name, end, options);
   }
 
   /** Two fingers zoom. */
