@@ -392,6 +392,24 @@ def test_the_ground_is_placed_and_moved(page_without_ground, captures):
     assert np.degrees(np.arccos(cosine)) == pytest.approx(0.5, abs=0.05)
 
 
+def test_where_the_ground_is_a_guess_the_bottom_can_be_dragged(browser, captures):
+    content = capture_of(SHOE, plane_from="A GUESS: no plane is seen")
+    (captures / "shoe" / "capture.json").write_text(json.dumps(content))
+    lower = Box(TRUTH.rotation, TRUTH.center - [0, 0.02, 0], TRUTH.size + np.array([0, 0.04, 0]))
+    with annotating(captures) as url, open_page(browser, f"{url}/annotate#shoe") as page:
+        expect(page.locator("#ground-from")).to_have_class(re.compile("guess"))
+        hand = drawn(ready(page))
+        hand.show(hand.seeing(TRUTH, 0))
+        hand.drag_face("bottom", lower, SHOE.ground)
+        saved(page)
+        box = saved_box(captures / "shoe")
+        assert box.corners[:, 1].min() == pytest.approx(SHOE.ground - 0.04, abs=0.005)
+        assert box.corners[:, 1].max() == pytest.approx(TRUTH.corners[:, 1].max(), abs=0.005)  # the top stays
+        page.click("#ground-moves summary")
+        page.click("[data-tilt=up]")
+        expect(page.locator("#ground-from")).to_have_text("Moved by hand.")
+
+
 @pytest.fixture
 def page_without_ground(browser, captures):
     content = capture_of(SHOE)
