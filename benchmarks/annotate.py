@@ -34,16 +34,19 @@ from benchmarks.importers import alignment, asked
 from index.iou import iou_3d
 from index.schema import Array, Box, Camera
 from tests import recordings
-from tests.annotate_page import AnnotateServer, Annotator, document_box, saved_box, world_box, write_capture
+from tests.annotate_page import AnnotateServer, Annotator, Ground, document_box, saved_box, world_box, write_capture
 from tests.browser import chromium, open_page
 from tests.real_captures import SHARED, TEMPLE_BOX
+from tests.recordings import Filmed
 from trainer.import_capture import import_capture
 from trainer.importers import ImportConfig
 
 ERROR_PX = 2.0
 GOOD = 0.75
 OBJECTS = (("shoe", 21), ("chair", 22), ("cup", 23), ("book", 24), ("bike", 25), ("camera", 26))
-DRAFT_S = 60
+FRAMES = 16
+DRAFT_S = 120
+Way = Callable[[Page, Annotator, Box, str], None]
 _THINK, _POINT, _CLICK, _KEY = 1.35, 1.1, 0.2, 0.28
 
 
@@ -76,7 +79,7 @@ def with_a_draft(page: Page, hand: Annotator, truth: Box, category: str) -> None
         hand.draft = _overlap(Box(**got.value.json()["box"]), truth)
         expect(page.locator("#dismiss")).to_be_visible()
         if hand.draft < GOOD:
-            hand.correct(truth)
+            hand.correct(truth, _level(truth))
     else:
         hand.draw(truth)
     _done(page, hand, category)
@@ -106,32 +109,28 @@ def _annotated(
 
 def clicks(index: Path) -> dict[str, Any]:
     """By hand and with drafts: clicks, seconds and 3D IoU with the truth, object by object and on average."""
-    result: dict[str, list[dict[str, Any]]] = {"by hand": [], "with a draft": []}
-    ways = {"by hand": by_hand, "with a draft": with_a_draft}
+    ways = {"by_hand": by_hand, "with_a_draft": with_a_draft}
     with TemporaryDirectory() as name:
         root = Path(name)
-        films = {category: recordings.film(category, 16, seed, height=640) for category, seed in OBJECTS}
+        films = {category: recordings.film(category, FRAMES, seed, height=640) for category, seed in OBJECTS}
         for category, filmed in films.items():
             for way in ways:
-                write_capture(root / f"{category} {way}".replace(" ", "-"), filmed)
+                write_capture(root / f"{category}-{way}", filmed)
         with AnnotateServer(root, "--index", str(index)) as server:
-            server.wait_for_drafts(f"{OBJECTS[0][0]}-by-hand")
-            for category, filmed in films.items():
-                truth = world_box(filmed)
-                for way, annotate in ways.items():
-                    capture = root / f"{category} {way}".replace(" ", "-")
-                    told = _annotated(
-                        server.url,
-                        capture,
-                        filmed.camera,
-                        filmed.world_from_camera,
-                        lambda page, hand, annotate=annotate, truth=truth, category=category: annotate(
-                            page, hand, truth, category
-                        ),
-                    )
-                    iou = round(_overlap(saved_box(capture), truth), 3)
-                    result[way].append({"category": category, "iou": iou} | told)
+            server.wait_for_drafts(f"{OBJECTS[0][0]}-by_hand")
+            result = {
+                way: [
+                    _told(server.url, root / f"{category}-{way}", films[category], category, do) for category in films
+                ]
+                for way, do in ways.items()
+            }
     return {way: {"mean": _mean(rows), "captures": rows} for way, rows in result.items()}
+
+
+def _told(url: str, capture: Path, filmed: Filmed, category: str, do: Way) -> dict[str, Any]:
+    truth, poses = world_box(filmed), filmed.world_from_camera
+    counted = _annotated(url, capture, filmed.camera, poses, lambda page, hand: do(page, hand, truth, category))
+    return {"category": category, "iou": round(_overlap(saved_box(capture), truth), 3)} | counted
 
 
 def _mean(rows: list[dict[str, Any]]) -> dict[str, float]:
@@ -158,9 +157,8 @@ def temple(work: Path) -> dict[str, Any]:
     if len(found) < len(truth):
         return result
     box = _carried(alignment(found, truth))
-    floor = json.loads((capture / "capture.json").read_text())["plane"]["point"][1]  # an import without an up: y is up
     with AnnotateServer(capture.parent) as server:
-        result |= _annotated(server.url, capture, camera, found, lambda page, hand: _temple(page, hand, box, floor))
+        result |= _annotated(server.url, capture, camera, found, lambda page, hand: _temple(page, hand, box, capture))
     drawn = json.loads((capture / "capture.json").read_text())
     known = drawn | {"objects": [drawn["objects"][0] | {"box": document_box(box)}]}
     with TemporaryDirectory() as name:
@@ -187,12 +185,23 @@ def _poses(capture: Path) -> tuple[Array, Camera]:
     return np.array([frame["world_from_camera"] for frame in document["frames"]]), Camera(**camera)
 
 
-def _temple(page: Page, hand: Annotator, truth: Box, floor: float) -> None:
-    """Drawn in one view; its faces put right in another, a quarter of a round on, for the ground is a guess."""
+def _temple(page: Page, hand: Annotator, truth: Box, capture: Path) -> None:
+    """The ground, a guess, brought below the object; drawn in one view, put right a quarter of a round on."""
+
+    def ground() -> Ground:
+        expect(page.locator("#saving")).to_have_text("Saved")
+        return Ground.of(json.loads((capture / "capture.json").read_text())["plane"])
+
     hand.look(hand.front_frame(truth))
+    hand.level(truth, ground)
     hand.draw(truth)
-    hand.fit(truth, floor)
+    hand.fit(truth, ground())
     _done(page, hand, "temple")
+
+
+def _level(box: Box) -> Ground:
+    """The ground below a box that stands upright in the world."""
+    return Ground.of({"normal": [0, 1, 0], "point": [0, float(box.corners[:, 1].min()), 0]})
 
 
 def _carried(world_from_found: tuple[float, Array, Array]) -> Box:

@@ -6,6 +6,8 @@ import json
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from index.schema import Array, Box, Camera
 from tests.recordings import Filmed, save
 from tests.service_fixtures import wait_until
 
-# Axis and corners of the faces that are dragged, the bottom first: what stands on a wrong ground seems too large.
+# Axis and corners of the faces that can be dragged.
 FACES = {
     "bottom": (1, (0, 4, 5, 1)),
     "top": (1, (2, 3, 7, 6)),
@@ -73,6 +75,22 @@ def pixels_of(points_in_world: Array, camera: Camera, world_from_camera: Array) 
     return camera.project((np.asarray(points_in_world) - eye) @ turn)
 
 
+@dataclass(frozen=True, eq=False)
+class Ground:
+    """The frame of the page's numbers, in the world: its axes as columns (3, 3), y the normal, and its origin (3,)."""
+
+    axes: Array
+    origin: Array
+
+    @classmethod
+    def of(cls, plane: dict[str, list[float]]) -> Ground:
+        """x is the world's x along the ground; the origin is the world's, brought down to it."""
+        y = np.array(plane["normal"]) / np.linalg.norm(plane["normal"])
+        x = np.array([1.0, 0, 0]) - y[0] * y
+        x /= np.linalg.norm(x)
+        return cls(np.stack([x, y, np.cross(x, y)], axis=1), y * (y @ plane["point"]))
+
+
 class Annotator:
     """A person at the page: shows a frame, and clicks where points of the world are seen in it.
 
@@ -102,48 +120,54 @@ class Annotator:
         self.page.keyboard.press("Tab")
         self.keys, self.steps = self.keys + len(text) + 1, self.steps + 1
 
-    def correct(self, truth: Box) -> None:
-        """Makes a draft right: its front, its turn, two opposite corners of its base, its top.
-
-        The ground is y up, at the height of the true box's bottom.
-        """
-        floor = float(truth.corners[:, 1].min())
+    def correct(self, truth: Box, ground: Ground) -> None:
+        """Makes a draft right: its front, its turn, two opposite corners of its base, its top."""
         self.key("Shift+e")  # a draft becomes a box of one's own
-        while abs(turn := _turn(self.shown(floor), truth)) > 45:
+        while abs(turn := _turn(self.shown(ground), truth)) > 45:
             self.key("t")
         if abs(turn) > 4:
-            box = self.shown(floor)
+            box = self.shown(ground)
             foot, reach = _foot(box), box.size[2] / 2 + 0.3 * max(box.size[0], box.size[2])
             self.drag(foot + reach * box.rotation[:, 2], foot + reach * truth.rotation[:, 2])
         for corner in (1, 4):
-            self.drag(self.shown(floor).corners[corner], truth.corners[corner])
-        box = self.shown(floor)
-        top = _foot(box) + np.array([0, box.size[1], 0])
-        self.drag(top, top + np.array([0, truth.size[1] - box.size[1], 0]))
+            self.drag(self.shown(ground).corners[corner], truth.corners[corner])
+        self.drag_face("top", truth, ground)
 
-    def fit(self, truth: Box, floor: float) -> None:
-        """Drags the faces that are wrong to where the true ones are, in a view a quarter of a round on.
-
-        The ground is y up, at the height ``floor``. For a ground that is a guess: then the bottom can be dragged, too.
-        """
+    def fit(self, truth: Box, ground: Ground) -> None:
+        """Drags the faces that are wrong to where the true ones are, in a view a quarter of a round on."""
         self.look(self.seeing(truth, 0))
-        for face in FACES:
-            self.drag_face(face, truth, floor)
+        for face in ("top", "left", "right", "front", "back"):
+            self.drag_face(face, truth, ground)
 
-    def drag_face(self, face: str, truth: Box, floor: float) -> None:
+    def drag_face(self, face: str, truth: Box, ground: Ground) -> None:
         """Along the face's own axis; one that is right to a thirtieth of its side stays."""
-        box, corners = self.shown(floor), list(FACES[face][1])
+        box, corners = self.shown(ground), list(FACES[face][1])
         middle, axis = box.corners[corners].mean(axis=0), box.rotation[:, FACES[face][0]]
         by = float((truth.corners[corners].mean(axis=0) - middle) @ axis)
         if abs(by) > truth.size[FACES[face][0]] / 30:
             self.drag(middle, middle + by * axis)
 
-    def shown(self, floor: float) -> Box:
+    def level(self, truth: Box, ground: Callable[[], Ground]) -> None:
+        """Tilts and lifts the ground, step by step, until it lies below the true box to half a step."""
+        self.press("#ground-moves summary")
+        right, ahead = self.poses[self.frame][:3, 0], self.poses[self.frame][:3, 2]
+        needed = np.degrees(np.cross(ground().axes[:, 1], truth.rotation[:, 1]))
+        for angle, names in ((needed @ right, ("nearer", "farther")), (needed @ ahead, ("left", "right"))):
+            self._step(names, round(float(angle) / 0.5))
+        up = ground().axes[:, 1]
+        step = float((self.poses[self.frame][:3, 3] - ground().origin) @ up) / 200
+        self._step(("down", "up"), round(float((_foot(truth) - ground().origin) @ up) / step))
+
+    def _step(self, names: tuple[str, str], count: int) -> None:
+        for _ in range(abs(count)):
+            self.press(f"[data-tilt={names[count > 0]}]")
+
+    def shown(self, ground: Ground) -> Box:
         """The box as the page's numbers have it."""
         names = ("width", "height", "depth", "x", "z", "above", "yaw")
         width, height, depth, x, z, above, yaw = (float(self.page.locator(f"#{name}").input_value()) for name in names)
-        turn = cv2.Rodrigues(np.array([0.0, np.radians(yaw), 0.0]))[0]
-        return Box(turn, [x, floor + above + height / 2, z], [width, height, depth])
+        turn = ground.axes @ cv2.Rodrigues(np.array([0.0, np.radians(yaw), 0.0]))[0]
+        return Box(turn, ground.origin + ground.axes @ [x, above + height / 2, z], [width, height, depth])
 
     def show(self, frame: int) -> None:
         self.page.locator("#scrub").fill(str(frame))
@@ -242,4 +266,4 @@ class AnnotateServer:
 
     def wait_for_drafts(self, capture: str) -> None:
         """Until the index is open: its encoder may be compiled first."""
-        wait_until(lambda: self.status(f"/annotate/captures/{capture}/draft") in (200, 404), timeout_s=300)
+        wait_until(lambda: self.status(f"/annotate/captures/{capture}/draft") in (200, 404), timeout_s=600)

@@ -20,7 +20,16 @@ from index.iou import iou_3d
 from index.schema import Box, Plane
 from service.annotate.app import create_annotate_app
 from service.settings import AnnotateSettings
-from tests.annotate_page import AnnotateServer, Annotator, capture_of, document_box, saved_box, world_box, write_capture
+from tests.annotate_page import (
+    AnnotateServer,
+    Annotator,
+    Ground,
+    capture_of,
+    document_box,
+    saved_box,
+    world_box,
+    write_capture,
+)
 from tests.browser import DESKTOP, PHONE, chromium, open_page
 from tests.recordings import film
 from tests.service_fixtures import wait_until
@@ -400,7 +409,7 @@ def test_where_the_ground_is_a_guess_the_bottom_can_be_dragged(browser, captures
         expect(page.locator("#ground-from")).to_have_class(re.compile("guess"))
         hand = drawn(ready(page))
         hand.show(hand.seeing(TRUTH, 0))
-        hand.drag_face("bottom", lower, SHOE.ground)
+        hand.drag_face("bottom", lower, Ground.of(content["plane"]))
         saved(page)
         box = saved_box(captures / "shoe")
         assert box.corners[:, 1].min() == pytest.approx(SHOE.ground - 0.04, abs=0.005)
