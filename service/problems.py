@@ -263,7 +263,7 @@ def _json_value(value: Any) -> Any:
     """``value`` as it is where JSON can hold it and it is short, else as text."""
     value = value.tolist() if isinstance(value, np.ndarray) else value
     try:
-        if len(json.dumps(value, allow_nan=False)) <= _LONGEST_VALUE:
+        if len(json.dumps(value, allow_nan=False, ensure_ascii=False).encode()) <= _LONGEST_VALUE:
             return value
     except (TypeError, ValueError):
         pass
@@ -293,4 +293,5 @@ def _invalid_value(error: Mapping[str, Any]) -> InvalidValueError:
 def _field_name(location: Sequence[str | int]) -> str:
     """("rect", 0, 2) -> "rect[0][2]"; ("camera", "fx") -> "camera.fx"."""
     first, *rest = location or ("body",)
-    return str(first) + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in rest)
+    name = str(first) + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in rest)
+    return name.encode(errors="backslashreplace").decode()  # a client may name a field what is no text

@@ -187,6 +187,7 @@ def test_frames_of_a_video_are_found_in_any_order(tmp_path):
         assert [(frame["width"], frame["height"], frame["camera"]["fx"]) for frame in shown] == [
             (WIDTH, HEIGHT, 203)
         ] * 6
+        assert [frame["time_s"] for frame in shown[:3]] == pytest.approx([0, 2 / RATE, 4 / RATE])
         for number in (3, 0, 4, 1):
             picture = pixels_of(client.get(shown[number]["image"]))
             errors = [np.abs(picture.astype(float) - draw(pose)).mean() for pose in POSES]
@@ -459,6 +460,13 @@ def test_findings_of_the_check_are_shown_as_long_as_they_hold(client, tmp_path):
     assert opened(client, "mug")["findings"] == []
 
 
+def test_points_that_cannot_be_read_are_told(client, tmp_path):
+    (tmp_path / "mug" / POINTS).write_bytes(ply(np.zeros((10, 3)))[:-1])
+    shown = opened(client, "mug")
+    assert shown["points"] == []
+    assert shown["findings"] == [{"frame": None, "kind": "points", "text": "points.ply: truncated"}]
+
+
 @pytest.mark.parametrize(
     ("host", "status"),
     [("localhost:8001", 200), ("LOCALHOST", 200), ("[::1]:8001", 200), ("127.0.0.1", 200)]
@@ -484,3 +492,8 @@ def test_a_name_that_no_file_can_have_is_a_missing_picture(tmp_path):
         shown = opened(client, "mug")["frames"]
         assert [frame["problem"] is None for frame in shown] == [False, False, False, True, True]
         assert {client.get(frame["image"]).status_code for frame in shown[:3]} == {404}
+
+
+def test_a_folder_that_is_not_there_is_refused_at_once(tmp_path):
+    with pytest.raises(InvalidValueError, match=r"captures: got .*nothing', must be a folder of captures"):
+        create_annotate_app(AnnotateSettings(captures=tmp_path / "nothing"))

@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 
 from index.encoder import Encoder, open_encoder
+from index.schema import InvalidValueError
 from service import pages, problems
 from service.annotate import routes
 from service.annotate.captures import Captures
@@ -63,8 +64,10 @@ def create_annotate_app(settings: AnnotateSettings, open_encoder: EncoderOpener 
         settings: see there.
         open_encoder: opens the encoder in a folder, on a device.
 
-    Raises InvalidValueError where the file of API keys cannot be read.
+    Raises InvalidValueError where there is no such folder of captures, or the file of API keys cannot be read.
     """
+    if not settings.captures.is_dir():
+        raise InvalidValueError("captures", str(settings.captures), "a folder of captures, or one capture's")
     app = FastAPI(
         title="nearpose: annotating captures",
         version="1",

@@ -118,7 +118,8 @@ def _stamp(file: Path) -> tuple[int, ...]:
 def capture_answer(name: str, folder: Path, saved: Saved, pictures: Pictures, url: FrameUrl) -> CaptureAnswer:
     """All of a capture. What is wrong with a frame is said there and hides no other."""
     document = saved.document
-    points, colors = _points(folder)
+    points, colors, fault = _points(folder)
+    findings = [FindingShape(**vars(finding)) for finding in read_findings(folder)]
     return CaptureAnswer(
         name=name,
         revision=saved.revision,
@@ -132,7 +133,7 @@ def capture_answer(name: str, folder: Path, saved: Saved, pictures: Pictures, ur
         frames=[_frame(folder, document, number, pictures, url) for number in range(len(document.frames))],
         points=points,
         colors=colors,
-        findings=[FindingShape(**vars(finding)) for finding in read_findings(folder)],
+        findings=[*findings, *fault],
         problem=_problem(document),
     )
 
@@ -143,7 +144,6 @@ def _problem(document: CaptureDocument) -> str | None:
 
 def _frame(folder: Path, document: CaptureDocument, number: int, pictures: Pictures, url: FrameUrl) -> FrameShape:
     frame = document.frames[number]
-    time_s = number / document.fps if frame.time_s is None and document.fps else frame.time_s
     size, camera, pose, problem = None, None, None, None
     try:
         size = pictures.size(folder, document, number)
@@ -159,19 +159,27 @@ def _frame(folder: Path, document: CaptureDocument, number: int, pictures: Pictu
         height=height,
         camera=CameraShape(**vars(camera)) if camera else None,
         world_from_camera=pose.world_from_camera.tolist() if pose else None,
-        time_s=time_s,
+        time_s=pictures.time_s(folder, document, number),
         rects=frame.rects,
         problem=problem,
     )
 
 
-def _points(folder: Path) -> tuple[list[tuple[float, float, float]], list[tuple[int, int, int]] | None]:
+Triple = tuple[float, float, float]
+Colour = tuple[int, int, int]
+
+
+def _points(folder: Path) -> tuple[list[Triple], list[Colour] | None, list[FindingShape]]:
+    """Some points and their colours; instead of those that cannot be read a word on why."""
     try:
         points, colors = read_points(folder / POINTS, _MOST_POINTS)
-    except (CaptureError, OSError):
-        return [], None
+    except FileNotFoundError:
+        return [], None, []
+    except (CaptureError, OSError) as error:
+        reason = error.reason if isinstance(error, CaptureError) else "it cannot be read"
+        return [], None, [FindingShape(frame=None, kind="points", text=f"{POINTS}: {reason}")]
     rounded = [(_short(x), _short(y), _short(z)) for x, y, z in points]
-    return rounded, None if colors is None else colors.tolist()
+    return rounded, None if colors is None else colors.tolist(), []
 
 
 def _short(value: float) -> float:

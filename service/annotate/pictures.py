@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import shutil
@@ -18,7 +19,7 @@ from PIL import Image as PillowImage
 from index.capture import CaptureDocument, CaptureError
 from index.picture import Image, decode_picture, encode_jpeg
 from index.schema import ImageError, InvalidValueError, NearposeError
-from index.video import VideoFrame, video_facts, video_frames
+from index.video import VideoFacts, VideoFrame, video_facts, video_frames
 from service.decode import FORMATS, decode
 
 _QUALITY = 85
@@ -45,7 +46,21 @@ class Pictures:
     def size(self, folder: Path, document: CaptureDocument, number: int) -> tuple[int, int]:
         """Width and height of a frame's upright picture, pixels. Raises MissingPictureError."""
         file = _file(folder, document, number)
-        return (_film_size if document.video else _picture_size)(file, _stamp(file))
+        if not document.video:
+            return _picture_size(file, _stamp(file))
+        facts = _film_facts(file, _stamp(file))
+        return facts.width, facts.height
+
+    def time_s(self, folder: Path, document: CaptureDocument, number: int) -> float | None:
+        """Seconds from the capture's beginning to a frame, as far as known; of a video, as if it never faltered."""
+        frame = document.frames[number]
+        if not document.video:
+            return number / document.fps if frame.time_s is None and document.fps else frame.time_s
+        with contextlib.suppress(MissingPictureError):
+            file = _file(folder, document, number)
+            if rate := _film_facts(file, _stamp(file)).rate:
+                return (frame.index or 0) / rate
+        return None
 
     def tag(self, folder: Path, document: CaptureDocument, number: int, width: int) -> str:
         """Another text whenever the picture of that width is another. Raises MissingPictureError."""
@@ -160,9 +175,8 @@ def _picture_size(file: Path, _stamp: tuple[int, int]) -> tuple[int, int]:
 
 
 @functools.lru_cache(maxsize=256)
-def _film_size(file: Path, _stamp: tuple[int, int]) -> tuple[int, int]:
+def _film_facts(file: Path, _stamp: tuple[int, int]) -> VideoFacts:
     try:
-        facts = video_facts(file)
+        return video_facts(file)
     except CaptureError as error:
         raise MissingPictureError("video", file.name, f"a video that can be read ({error.reason})") from None
-    return facts.width, facts.height
