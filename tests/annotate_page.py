@@ -220,6 +220,13 @@ class Annotator:
     def front_frame(self, box: Box) -> int:
         return self.seeing(box, 2)
 
+    def whole_frame(self, box: Box) -> int:
+        """The frame in which the box, and a tenth of its sides about it, is farthest from the picture's edges."""
+        around = (box.corners - box.center) * 1.2 + box.center
+        size = np.array([self.camera.width, self.camera.height])
+        pixels = np.stack([pixels_of(around, self.camera, pose) for pose in self.poses])
+        return int(np.argmax(np.minimum(pixels, size - pixels).min(axis=(1, 2))))
+
 
 def _foot(box: Box) -> Array:
     foot: Array = box.corners[[0, 1, 4, 5]].mean(axis=0)

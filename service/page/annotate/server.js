@@ -2,6 +2,7 @@
 
 import { call } from "../api.js";
 
+const MOST_KEPT_ALIVE = 60_000; // characters; browsers refuse to keep more than 64 KiB alive
 const place = (name) => `annotate/captures/${encodeURIComponent(name)}`;
 const ofBox = ({ center, size, rotation }) => ({ center, size, rotation });
 
@@ -21,13 +22,15 @@ export function draft(name, frame, rect) {
   return call(`${place(name)}/draft?${new URLSearchParams(asked)}`);
 }
 
-export const save = (name, revision, annotation) =>
-  call(place(name), {
+export function save(name, revision, annotation) {
+  const body = JSON.stringify(annotation);
+  return call(place(name), {
     method: "PUT",
-    body: JSON.stringify(annotation),
+    body,
     headers: { "Content-Type": "application/json", "If-Match": `"${revision}"` },
-    keepalive: true, // goes on while the tab closes
+    keepalive: body.length < MOST_KEPT_ALIVE, // goes on while the tab closes
   });
+}
 
 /** The upright picture of a frame, about `width` pixels wide. */
 export const imageOf = (name, frame, width) => `${place(name)}/frames/${frame}.jpg?width=${width}`;
