@@ -499,6 +499,26 @@ def test_on_a_phone_with_a_finger(browser, url, captures):
         assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
 
 
+def test_two_fingers_zoom_and_place_nothing(browser, url, captures):
+    with open_page(browser, f"{url}/annotate#shoe", viewport=PHONE, has_touch=True, is_mobile=True) as page:
+        ready(page)
+        page.tap("#draw")
+        hint = page.locator("#hint").text_content()
+        before = page.locator("#stage canvas").screenshot()
+        place = page.locator("#stage canvas").bounding_box()
+        x, y = place["x"] + place["width"] / 2, place["y"] + place["height"] / 2
+        session = page.context.new_cdp_session(page)
+        for kind, apart in (("touchStart", [0]), ("touchStart", [0, 40]), ("touchMove", [0, 120]), ("touchEnd", [])):
+            points = [{"x": x, "y": y + by, "id": i} for i, by in enumerate(apart)]
+            session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+        expect(page.locator("#hint")).to_have_text(hint)
+        page.wait_for_timeout(300)
+        assert page.locator("#stage canvas").screenshot() != before
+        page.tap("#draw")
+        page.wait_for_timeout(600)
+        assert document(captures)["objects"] == []
+
+
 def test_the_pages_geometry_is_that_of_the_schema(page):
     """Corners, projection, the ground's meeting point, and the box from four points, in the browser and in Python."""
     pose, pixel = SHOE.world_from_camera[3], [100.0, 260.0]
