@@ -9,11 +9,12 @@ no person took part. Clicks are presses of the button, drags included; ``seconds
 to take for such steps (keystroke-level model, Card, Moran and Newell 1980: 1.35 s to think, 1.1 s to point, 0.2 s to
 click, 0.28 s a key), ``seconds_scripted`` is what the machine took: page, server and index.
 
-``clicks``: objects that no index has seen, rendered, one capture each; by hand, and with the index's draft, which is
-accepted where it overlaps the truth by more than ``GOOD`` and else corrected by dragging two corners of its base and
-its top. ``temple``: templeRing's 47 photographs without their poses, by structure from motion; the box drawn and
-accepted with the mouse; every third view indexed with it, the others asked, and compared with the data set's own box.
-Needs the data set in ``../shared/data`` and pycolmap.
+``clicks``: objects that the index has not seen, of categories that it knows, rendered, one capture each; by hand, and
+with the index's draft, which is accepted where it overlaps the truth by more than ``GOOD`` and else corrected by
+dragging two corners of its base and its top. ``temple``: templeRing's 47 photographs without their poses, by structure
+from motion; the ground, a guess, brought below the object, the box drawn and accepted with the mouse; every third view
+indexed with it, the others asked, and compared with the data set's own box. Needs the data set in ``../shared/data``
+and pycolmap.
 """
 
 from __future__ import annotations

@@ -29,6 +29,7 @@ FACES = {
     "front": (2, (1, 5, 7, 3)),
     "back": (2, (0, 2, 6, 4)),
 }
+_EDGE = 8.0  # pixels of the picture: a hand that begins nearer to its edge may miss it
 _NAMES = ("fx", "fy", "cx", "cy", "width", "height")
 
 
@@ -198,6 +199,10 @@ class Annotator:
         self.keys, self.steps = self.keys + 1, self.steps + 1
 
     def drag(self, point_in_world: Array, to_in_world: Array) -> None:
+        """In the frame that is shown, or where one of the two is out of it, in one that shows both best."""
+        margins = self.margins(np.stack([point_in_world, to_in_world]))
+        if margins[self.frame] < _EDGE:
+            self.look(int(np.argmax(margins)))
         start, end = self.screen(point_in_world), self.screen(to_in_world)
         self.page.mouse.move(*start)
         self.page.mouse.down()
@@ -222,10 +227,14 @@ class Annotator:
 
     def whole_frame(self, box: Box) -> int:
         """The frame in which the box, and a tenth of its sides about it, is farthest from the picture's edges."""
-        around = (box.corners - box.center) * 1.2 + box.center
+        return int(np.argmax(self.margins((box.corners - box.center) * 1.2 + box.center)))
+
+    def margins(self, points_in_world: Array) -> Array:
+        """How far all of the points (k, 3) are from the edges of each frame's picture, pixels, (n,)."""
         size = np.array([self.camera.width, self.camera.height])
-        pixels = np.stack([pixels_of(around, self.camera, pose) for pose in self.poses])
-        return int(np.argmax(np.minimum(pixels, size - pixels).min(axis=(1, 2))))
+        pixels = np.stack([pixels_of(points_in_world, self.camera, pose) for pose in self.poses])
+        margins: Array = np.minimum(pixels, size - pixels).min(axis=(1, 2))
+        return margins
 
 
 def _foot(box: Box) -> Array:
