@@ -4,8 +4,9 @@ Layout::
 
     <root>/CURRENT                      the current version's name; replaced by one atomic rename
     <root>/versions/<name>/
-        vectors.npy                     (n, d) float32, unit rows
-        identities.npy                  (n, e) float32, unit rows, where the encoder has an identity map
+        vectors.npy                     (n, d) unit rows; float32, or float16 where candidates are searched first
+        vectors.faiss                   those candidates, by FAISS: see index.kinds
+        identities.npy, identities.faiss   the same of (n, e) identities, where the encoder has an identity map
         frames.parquet                  index.table's columns, thumbnail_offset, thumbnail_length
         thumbnails.tar                  one JPEG a frame
         map.npy                         (n, 2) float32, the vectors laid out in the plane; optional
@@ -25,7 +26,7 @@ import mmap
 import os
 import shutil
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -37,9 +38,13 @@ import pyarrow.parquet as pq
 
 from index.confidence import Calibration
 from index.encoder import file_digest
+from index.gpu import engine_on
 from index.identity_map import read_identity_map, to_identities
+from index.kinds import Plan
 from index.layout import Layout
-from index.recognition import Recognition
+from index.nearest import Vectors
+from index.recall import SearchConfig
+from index.recognition import FRAMES_SEEN, Recognition
 from index.schema import (
     ArtifactError,
     CorruptArtifactError,
@@ -47,9 +52,10 @@ from index.schema import (
     Frame,
     InvalidValueError,
 )
-from index.search import FrameIndex, Vectors
+from index.search import FrameIndex
 from index.shards import ShardWriter
 from index.table import table_from_frames
+from index.vectors import open_vectors, write_vectors
 
 FORMAT = "nearpose-index-1"
 
@@ -57,16 +63,19 @@ FORMAT = "nearpose-index-1"
 class IndexVersion(FrameIndex):
     """A version on disk, opened: its checksums hold, its vectors are mapped into memory."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, device: str = "auto") -> None:
         self.path = path
         self.manifest = read_manifest(path)
         _check_files(path, self.manifest)
-        vectors = np.load(path / "vectors.npy", mmap_mode="r", allow_pickle=False)
-        super().__init__(vectors, pq.read_table(path / "frames.parquet"))
+        self.plan = Plan.from_manifest(self.manifest.get("search"), self.manifest["dimension"])
+        vectors, engine = open_vectors(path, "vectors", self.plan)
+        super().__init__(vectors, pq.read_table(path / "frames.parquet"), engine_on(device, engine))
         self.encoder_digest = self.manifest["encoder_digest"]
         self.identity_map = read_identity_map(self.encoder_path)
         if self.identity_map is not None:
-            self.identities = np.load(path / "identities.npy", mmap_mode="r", allow_pickle=False)
+            plan = Plan.from_manifest(self.manifest.get("identity_search"), len(self.identity_map))
+            self.identities, engine = open_vectors(path, "identities", plan)
+            self.identity_engine = engine_on(device, engine)
         self.recognition = [Recognition.from_manifest(value) for value in self.manifest.get("recognition") or []]
         self.calibration = Calibration.from_manifest(self.manifest.get("calibration"))
         with (path / "thumbnails.tar").open("rb") as file:  # mapped: it may be removed while this version answers
@@ -119,14 +128,17 @@ def versions(root: Path) -> list[str]:
     return sorted(p.name for p in folder.iterdir() if p.name[0] != "." and (p / "manifest.json").is_file())
 
 
-def open_index(root: Path, version: str | None = None) -> IndexVersion:
+def open_index(root: Path, version: str | None = None, device: str = "auto") -> IndexVersion:
     """Opens a version (the current one by default), after checking every file's size and checksum.
+
+    Args:
+        device: what searches it: auto (GPUs where FAISS sees any), cuda, or cpu.
 
     Raises:
         CorruptArtifactError: a file is missing, truncated or altered; the message names it.
         ForeignArtifactError: not an index of this format.
     """
-    return IndexVersion(root / "versions" / (version or current_version(root)))
+    return IndexVersion(root / "versions" / (version or current_version(root)), device)
 
 
 def rollback(root: Path, version: str | None = None) -> str:
@@ -160,6 +172,7 @@ def write_index(
     calibration: Calibration | None = None,
     recognition: Sequence[Recognition] = (),
     layout: Layout | None = None,
+    search: SearchConfig | None = None,
 ) -> str:
     """Writes a new version and makes it current.
 
@@ -172,6 +185,7 @@ def write_index(
         calibration: of the boxes' confidence; None: the one that ships is used.
         recognition: from when on a match counts as known; empty: nothing is called known or unknown.
         layout: (n, 2) float32, the vectors laid out in the plane, to look at.
+        search: by which kind it is searched, and how well that must find; None: chosen by size.
 
     Returns:
         The version's name.
@@ -184,22 +198,25 @@ def write_index(
     folder = root / "versions"
     folder.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(folder)
+    search = search or SearchConfig()
     name = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}Z"
     draft = folder / f".{name}.draft-{os.getpid()}"
     draft.mkdir()
     lock = _locked(draft)
     try:
         shutil.copytree(encoder, draft / "encoder")
-        np.save(draft / "vectors.npy", np.ascontiguousarray(vectors, dtype=np.float32), allow_pickle=False)
+        plans = {"search": write_vectors(draft, "vectors", vectors, search)}
         if layout is not None:
             np.save(draft / "map.npy", np.ascontiguousarray(layout, dtype=np.float32), allow_pickle=False)
         pq.write_table(_with_thumbnails(draft, table_from_frames(frames), thumbnails), draft / "frames.parquet")
         if (identity_map := read_identity_map(encoder)) is not None:
-            np.save(draft / "identities.npy", to_identities(identity_map, vectors), allow_pickle=False)
+            identities = to_identities(identity_map, vectors)
+            plans["identity_search"] = write_vectors(draft, "identities", identities, replace(search, k=FRAMES_SEEN))
         manifest = _manifest(draft, vectors, frames, encoder_digest)
         manifest |= {
             "calibration": calibration and asdict(calibration),
             "recognition": [asdict(r) for r in recognition],
+            **{name: plan.to_manifest() for name, plan in plans.items()},
         }
         (draft / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
         IndexVersion(draft)

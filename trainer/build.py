@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -12,7 +13,9 @@ from numpy.typing import NDArray
 
 from index.encoder import open_encoder
 from index.identity_map import read_identity_map
+from index.kinds import Kind
 from index.picture import encode_jpeg
+from index.recall import SearchConfig
 from index.schema import InvalidValueError
 from index.search import FrameIndex
 from index.store import write_index
@@ -34,7 +37,18 @@ class BuildConfig:
     false_accepts: float = 0.05  # how often an unknown object may be called known; thresholds of ``known``
     map_frames: int = 10_000  # as many are laid out by t-SNE for the page's map: about half a minute
     keep: int = 5  # versions kept for rollback
+    kind: Kind | Literal["auto"] = "auto"  # of search: index.kinds; auto: by size
+    recall: float = 0.98  # of the ten nearest, which the kind must reach
+    reduce: int | None = None  # dimension of a kind's candidates; None: at most 256
     device: str = "auto"
+
+    @property
+    def search(self) -> SearchConfig:
+        """What ``index.store`` is asked for."""
+        return SearchConfig(self.kind, self.recall, reduce=self.reduce)
+
+    def __post_init__(self) -> None:
+        _ = self.search  # refuses what cannot be, before frames are embedded
 
 
 def build(frames: Path, encoder: Path, out: Path, config: BuildConfig | None = None) -> Path:
@@ -71,6 +85,7 @@ def build(frames: Path, encoder: Path, out: Path, config: BuildConfig | None = N
         calibration,
         known,
         layout(index, config.map_frames),
+        config.search,
     )
     logger.info("index version %s: %d frames", name, len(items))
     return out / "versions" / name
