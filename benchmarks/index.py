@@ -32,6 +32,7 @@ from index.vectors import open_vectors
 
 KINDS = ("flat", "ivf-sq", "ivf-pq", "hnsw-sq", "usearch-i8", "hnswlib", "flat-again")
 QUERIES = 500  # half of them to choose settings with
+_BUILT = (".faiss", ".index")
 EFFORTS = (16, 32, 64, 128, 256, 512, 1024)
 
 
@@ -135,6 +136,7 @@ def ask(kind: str, vectors: Path, work: Path, target: float, built: dict[str, An
         "p50_ms": round(float(np.median(times[1:])), 3),
         "p90_ms": round(float(np.percentile(times[1:], 90)), 3),
         "p99_ms": round(float(np.percentile(times[1:], 99)), 3),
+        "candidates_mb": round(sum(f.stat().st_size for f in work.glob(f"{kind}.*") if f.suffix in _BUILT) / 1e6, 1),
         "memory_mb": {name: round((after[name] - before[name]) / 1e6, 1) for name in after},
     }
 

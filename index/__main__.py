@@ -89,7 +89,7 @@ def _info(options: argparse.Namespace) -> None:
     print(f"{'categories:':17}{', '.join(manifest['categories'])}")
     for key, name in (("search", "vectors"), ("identity_search", "identities")):
         if f"{name}.npy" in manifest["files"]:
-            print(f"{name + ':':17}{_plan(manifest, key, name)}")
+            print(f"{key.replace('_', ' ') + ':':17}{_plan(manifest, key, name)}")
 
 
 def _plan(manifest: dict[str, Any], key: str, name: str) -> str:
@@ -112,7 +112,9 @@ def _tune(options: argparse.Namespace) -> None:
     measured = [tune.measure(kind, vectors, own, config) for kind in tqdm(options.kinds, desc="kinds", disable=None)]
     print(tune.table(measured, config.recall))
     choice = tune.picked(measured, config, len(vectors))
-    print(f"--kind {choice.kind}" + (f" --recall {config.recall} --reduce {choice.dimension}" if choice.reranked else ""))
+    print(
+        f"--kind {choice.kind}" + (f" --recall {config.recall} --reduce {choice.dimension}" if choice.reranked else "")
+    )
     if options.picture:
         tune.write_picture(options.picture, measured, config, vectors.shape)
     if options.out:
