@@ -89,9 +89,12 @@ def main() -> None:
     parser.add_argument("--run", type=Path, default=Path("runs/demo"), help="default: %(default)s")
     parser.add_argument("--out", type=Path, help="a JSON file")
     parser.add_argument("--recall", type=float, default=0.98)
+    parser.add_argument("--queries", type=int, default=360, help="test frames, evenly spread (default: %(default)s)")
     options = parser.parse_args()
     index, everything = open_index(options.run / "index"), Frames.open(options.run / "frames")
-    frames = everything.select(everything.split == "test")
+    tests = np.flatnonzero(everything.split == "test")
+    spread = np.linspace(0, len(tests) - 1, min(options.queries, len(tests))).round().astype(int)
+    frames = everything.select(tests[spread])
     queries = embed_frames(open_encoder(index.encoder_path), frames)
     searches: dict[str, Search] = {"exact": index.search}
     for reduced in (128, 64, 32):

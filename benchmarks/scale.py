@@ -1,6 +1,6 @@
 """What an index of 10^5 to 10^9 frames costs: measured where ``benchmarks.index`` did, else by the formulae here.
 
-    python -m benchmarks.scale benchmarks/results/index_100k.json benchmarks/results/index_1m.json --picture docs/scale.png
+    python -m benchmarks.scale benchmarks/results/index_*.json --picture docs/scale.png
 
 Everything else than a measured line is an extrapolation, and printed as one. Prices are round assumptions.
 """
@@ -68,7 +68,7 @@ def cost(frames: int, kind: str, reports: list[dict[str, Any]], assumed: Assumpt
         disk + memory,
         known["p50_ms"] if measured else latency,
         0.0 if kind == "flat" else 10 * known["effort"]["depth"] * assumed.read_us / 1000,
-        known["build_s"] / 3600 if measured else _build_hours(frames, kind, known, n, assumed) / 1,
+        known["build_s"] / 3600 if measured else _build_hours(frames, kind, known, n, assumed),
         machines,
         _dollars(memory, disk + memory, machines, assumed),
         measured,

@@ -11,6 +11,7 @@ from typing import Any
 from tqdm import tqdm
 
 from index.confidence import Calibration
+from index.history import History
 from index.kinds import KINDS, Plan
 from index.picture import decode_picture
 from index.predict import DEFAULT_K, Prediction, open_predictor
@@ -90,6 +91,18 @@ def _info(options: argparse.Namespace) -> None:
     for key, name in (("search", "vectors"), ("identity_search", "identities")):
         if f"{name}.npy" in manifest["files"]:
             print(f"{key.replace('_', ' ') + ':':17}{_plan(manifest, key, name)}")
+    if (history := History.from_manifest(manifest.get("history"))) is not None:
+        print(f"{'captures:':17}{len(history.sources)}{_removed(history)}")
+        if history.calibrated_in:
+            told = f"confidence and known of {history.calibrated_in}, which had {history.calibrated_frames} frames"
+            print(f"{'carried over:':17}{told}")
+        if history.laid_out_in:
+            told = f"the map of {history.laid_out_in}; newer frames lie where their nearest one does"
+            print(f"{'carried over:':17}{told}")
+
+
+def _removed(history: History) -> str:
+    return f"; removed: {', '.join(sorted(history.left_out))}" if history.left_out else ""
 
 
 def _plan(manifest: dict[str, Any], key: str, name: str) -> str:
@@ -111,14 +124,11 @@ def _tune(options: argparse.Namespace) -> None:
     own = OwnTruth.of(vectors, config)
     measured = [tune.measure(kind, vectors, own, config) for kind in tqdm(options.kinds, desc="kinds", disable=None)]
     print(tune.table(measured, config.recall))
-    choice = tune.picked(measured, config, len(vectors))
-    print(
-        f"--kind {choice.kind}" + (f" --recall {config.recall} --reduce {choice.dimension}" if choice.reranked else "")
-    )
+    print(tune.picked(measured, config, len(vectors)).options(config.recall))
     if options.picture:
         tune.write_picture(options.picture, measured, config, vectors.shape)
     if options.out:
-        options.out.write_text(json.dumps(tune.report(measured, choice, config), indent=2) + "\n")
+        options.out.write_text(json.dumps(tune.report(measured, config), indent=2) + "\n")
 
 
 def _verify(options: argparse.Namespace) -> None:

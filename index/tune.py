@@ -32,10 +32,11 @@ class Measured:
     memory: int
     points: tuple[Point, ...]
 
-    @property
-    def reranked(self) -> bool:
-        """Whether it has candidates."""
-        return self.kind != "flat"
+    def options(self, target: float) -> str:
+        """What to tell ``python -m trainer build``."""
+        return (
+            "--kind flat" if self.kind == "flat" else f"--kind {self.kind} --recall {target} --reduce {self.dimension}"
+        )
 
     def best(self, target: float) -> Point | None:
         """The fastest setting that reaches the recall."""
@@ -113,6 +114,6 @@ def write_picture(file: Path, measured: Sequence[Measured], config: SearchConfig
     figure.savefig(file, dpi=120)
 
 
-def report(measured: Sequence[Measured], choice: Measured, config: SearchConfig) -> dict[str, Any]:
+def report(measured: Sequence[Measured], config: SearchConfig) -> dict[str, Any]:
     """As JSON."""
-    return {"config": asdict(config), "picked": choice.kind, "kinds": [asdict(m) for m in measured]}
+    return {"config": asdict(config), "kinds": [asdict(m) for m in measured]}
