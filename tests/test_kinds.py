@@ -382,3 +382,10 @@ def test_on_a_gpu_the_neighbours_are_the_same(kind):
     queries = clustered(50, seed=4)
     truth = Truth(queries, Flat(vectors).search(queries, 10)[1])
     assert recall.recall(engine_on("cuda", cpu).search(queries, 10)[1], truth.rows) >= 0.95
+
+
+def test_the_trainer_refuses_a_kind_before_anything_else(capsys):
+    from trainer.__main__ import main as train
+
+    assert train(["build", "no-frames", "no-encoder", "no-index", "--kind", "annoy"]) == 1
+    assert "kind: got 'annoy', must be auto or one of flat, ivf-sq" in capsys.readouterr().err
