@@ -34,7 +34,8 @@ FLAT_UP_TO = 50_000  # vectors that auto searches exactly: a few milliseconds at
 _REDUCED = 256  # dimensions of candidates, where nobody says how many
 _PROBES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 _DEPTHS = (1, 2, 4, 8, 16, 32, 64)
-_TIMED = 50  # queries of which each setting's latency is the median
+_TIMED = 50  # queries with which each setting's latency is measured
+_QUIET = 20  # percentile of them that counts: the median of a busy machine tells what else it does
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ class Point:
     """What a setting is worth.
 
     Attributes:
-        latency_ms: the median of single queries, on as many threads as FAISS has.
+        latency_ms: of single queries, on as many threads as FAISS has.
     """
 
     effort: Effort
@@ -140,10 +141,8 @@ class Point:
 
 def curve(engine: Reranked, own: OwnTruth, target: float) -> list[Point]:
     """For each number of probes the least depth that reaches ``target``, or as much as more depth brings."""
-    points = []
-    for probes in _PROBES:
-        if probes > 1 and probes > _most_probes(engine.candidates):
-            break
+    points: list[Point] = []
+    for probes in _probes(engine.candidates, own.truth.k + 1):
         effort, share = _least_depth(engine.candidates, own, probes, target)
         points.append(Point(effort, share, latency_ms(_with(engine, effort), own.truth)))
         # More probes than are needed only cost more.
@@ -158,13 +157,13 @@ def fastest(points: Sequence[Point], target: float) -> Point | None:
 
 
 def latency_ms(engine: Engine, truth: Truth) -> float:
-    """The median of single queries, after one that warms up."""
+    """Of single queries, after one that warms up, while nothing else runs."""
     times = []
     for query in truth.queries[:_TIMED]:
         start = time.perf_counter()
         engine.search(query[None], truth.k)
         times.append(time.perf_counter() - start)
-    return 1000 * float(np.median(times[1:] or times))
+    return 1000 * float(np.percentile(times[1:] or times, _QUIET))
 
 
 def choose(
@@ -247,9 +246,12 @@ def _deepest(index: faiss.Index, probes: int, k: int) -> int:
     return _DEPTHS[-1] if isinstance(inner_index(index), faiss.IndexIVF) else max(1, probes // k)
 
 
-def _most_probes(index: faiss.Index) -> int:
+def _probes(index: faiss.Index, k: int) -> list[int]:
+    """What comes into question: no more lists than there are, no fewer nodes than are asked for."""
     inner = inner_index(index)
-    return int(inner.nlist) if isinstance(inner, faiss.IndexIVF) else _PROBES[-1]
+    if isinstance(inner, faiss.IndexIVF):
+        return [probes for probes in _PROBES if probes <= inner.nlist]
+    return [probes for probes in _PROBES if probes >= k] or [k]
 
 
 def _with(engine: Reranked, effort: Effort) -> Reranked:
