@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from index.kinds import Effort, Flat, Kind, Plan, Reranked, add_candidates, train_candidates
 from index.nearest import Stored, nearest_stored
-from index.recall import OwnTruth, SearchConfig, Truth, best_plan, curve, without
+from index.recall import OwnTruth, SearchConfig, Truth, best_plan, curve, recall
 from index.vectors import open_vectors
 
 KINDS = ("flat", "ivf-sq", "ivf-pq", "hnsw-sq", "usearch-i8", "hnswlib", "flat-again")
@@ -43,11 +43,13 @@ def truths(vectors: Path, work: Path) -> tuple[OwnTruth, OwnTruth]:
         stored = np.load(vectors, mmap_mode="r")
         own = np.random.default_rng(1).choice(len(stored), QUERIES, replace=False)
         queries = stored[own].astype(np.float32)
-        rows = without(nearest_stored(queries, stored, 11)[1], own, 10)
+        everything = OwnTruth(own, Truth(queries, np.empty((QUERIES, 10), np.int64)), np.arange(len(stored)))
+        rows = everything.others(nearest_stored(queries, stored, 11)[1], 10)
         np.savez(file, own=own, queries=queries, rows=rows)
     saved = np.load(file)
     parts = [slice(0, None, 2), slice(1, None, 2)]
-    chosen, judged = (OwnTruth(saved["own"][p], Truth(saved["queries"][p], saved["rows"][p])) for p in parts)
+    rows = np.arange(len(np.load(vectors, mmap_mode="r")))
+    chosen, judged = (OwnTruth(saved["own"][p], Truth(saved["queries"][p], saved["rows"][p]), rows) for p in parts)
     return chosen, judged
 
 
@@ -115,17 +117,15 @@ def ask(kind: str, vectors: Path, work: Path, target: float, built: dict[str, An
     opened = time.perf_counter() - start
     effort, search = settings
     if kind.startswith("flat"):
-        judged = OwnTruth(judged.own[:40], Truth(judged.truth.queries[:40], judged.truth.rows[:40]))
+        first = Truth(judged.truth.queries[:40], judged.truth.rows[:40])
+        judged = OwnTruth(judged.own[:40], first, judged.groups)
     times, found = [], []
     for query in judged.truth.queries:
         start = time.perf_counter()
         found.append(search(query[None], 11))
         times.append(1000 * (time.perf_counter() - start))
     after = _resident()
-    shares = [
-        np.isin(t, f).mean()
-        for t, f in zip(judged.truth.rows, without(np.concatenate(found), judged.own, 10), strict=True)
-    ]
+    shares = _shares(np.concatenate(found), judged)
     return {
         "effort": effort,
         "recall_at_10": round(float(np.mean(shares)), 4),
@@ -199,10 +199,15 @@ def _least_effort(at: Callable[[int], Search], chosen: OwnTruth, target: float) 
     for effort in EFFORTS:
         search = at(effort)
         found = np.concatenate([search(query[None], 11) for query in chosen.truth.queries])
-        kept = without(found, chosen.own, 10)
-        if np.mean([np.isin(t, f).mean() for t, f in zip(chosen.truth.rows, kept, strict=True)]) >= target:
+        if np.mean(_shares(found, chosen)) >= target:
             break
     return effort, search
+
+
+def _shares(found: NDArray[np.int64], own: OwnTruth) -> list[float]:
+    """Of each query's truth what was found."""
+    kept = own.others(found, own.truth.k)
+    return [recall(got[None], wanted[None]) for got, wanted in zip(kept, own.truth.rows, strict=True)]
 
 
 def _resident() -> dict[str, int]:

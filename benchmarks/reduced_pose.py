@@ -39,7 +39,8 @@ def reranked(index: IndexVersion, kind: Kind, reduced: int, target: float) -> Se
     config = SearchConfig(kind, target, reduce=reduced)
     candidates = built(kind, index.vectors, config)
     stored = np.asarray(index.vectors, np.float16)
-    own = OwnTruth.of(index.vectors, config)
+    objects = np.unique([index.object_of(row) for row in range(len(index))], return_inverse=True)[1]
+    own = OwnTruth.of(index.vectors, config, objects)
     plan, reached = best_plan(kind, Reranked(candidates, stored, Effort(1, 1)), own, config)
     if plan is None:
         raise SystemExit(f"{kind} at {reduced} dimensions reaches a recall of {reached:.3f} only")

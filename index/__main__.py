@@ -121,7 +121,7 @@ def _tune(options: argparse.Namespace) -> None:
 
     config = SearchConfig(recall=options.recall, k=options.k, reduce=options.reduce, queries=options.queries)
     vectors = tune.read_vectors(options.vectors)
-    own = OwnTruth.of(vectors, config)
+    own = OwnTruth.of(vectors, config, tune.read_objects(options.vectors))
     measured = [tune.measure(kind, vectors, own, config) for kind in tqdm(options.kinds, desc="kinds", disable=None)]
     print(tune.table(measured, config.recall))
     print(tune.picked(measured, config, len(vectors)).options(config.recall))

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol, get_args
 
 import faiss
@@ -72,7 +72,7 @@ class Plan:
     Attributes:
         dimension: of the candidates.
         recall: of the ``k`` nearest, the share that was found; measured on ``queries`` of the index's own vectors
-            against brute force, each one's own row left out.
+            against brute force, each one's own object left out, or its own row where ``recalled`` says so.
         target: what recall was asked for.
     """
 
@@ -83,6 +83,7 @@ class Plan:
     k: int
     queries: int
     target: float
+    recalled: Literal["other objects", "other rows"] = "other rows"
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -97,14 +98,13 @@ class Plan:
         """The plan of a version; versions from before there were kinds are flat."""
         if value is None:
             return cls.flat(dimension)
-        known = {name: value[name] for name in (field.name for field in fields(cls)) if name != "effort"}
-        return cls(effort=Effort(**value["effort"]), **known)
+        return cls(**{**value, "effort": Effort(**value["effort"])})
 
     def text(self) -> str:
         """In words."""
         if self.kind == "flat":
             return "flat: exact"
-        judged = f"recall@{self.k} {self.recall:.4f} on {self.queries} of its own vectors"
+        judged = f"recall@{self.k} {self.recall:.4f} of {self.recalled} on {self.queries} of its own vectors"
         return (
             f"{self.kind}, {self.dimension} dimensions, {self.effort.probes} probes, "
             f"{self.effort.depth} candidates a neighbour; {judged}, {self.target} was asked for"
@@ -151,12 +151,16 @@ class Reranked:
         left = len(self.vectors) if wanted is None else int(np.count_nonzero(wanted))
         if wanted is not None and left <= _EXACT_ROWS:
             return nearest_stored(queries, self.vectors, k, wanted)
-        found = candidate_rows(self.candidates, queries, self.effort, k, wanted)
-        similarities, rows = rerank(queries, self.vectors, found, k)
+        similarities, rows = self.approximate(queries, k, wanted)
         short = (rows >= 0).sum(axis=1) < min(k, left)
         if short.any():
             similarities[short], rows[short] = nearest_stored(queries[short], self.vectors, k, wanted)
         return similarities, rows
+
+    def approximate(self, queries: Vectors, k: int, wanted: Wanted | None = None) -> tuple[Vectors, Rows]:
+        """What the candidates hold, however few; as ``Engine.search`` otherwise."""
+        found = candidate_rows(self.candidates, queries, self.effort.probes, k * self.effort.depth, wanted)
+        return rerank(queries, self.vectors, found, k)
 
 
 def rerank(queries: Vectors, vectors: Stored, candidates: Rows, k: int) -> tuple[Vectors, Rows]:
@@ -171,15 +175,15 @@ def rerank(queries: Vectors, vectors: Stored, candidates: Rows, k: int) -> tuple
 
 
 def candidate_rows(
-    candidates: faiss.Index, queries: Vectors, effort: Effort, k: int, wanted: Wanted | None = None
+    candidates: faiss.Index, queries: Vectors, probes: int, count: int, wanted: Wanted | None = None
 ) -> Rows:
-    """(n, k * depth) rows that may be among the k nearest, the most promising first; -1 where there are fewer."""
-    count = min(k * effort.depth, candidates.ntotal)
+    """(n, count) rows that may be among the nearest, the most promising first; -1 where there are fewer."""
+    count = min(count, candidates.ntotal)
     selector = None if wanted is None else bitmap_of(wanted)
     if isinstance(inner_index(candidates), faiss.IndexIVF):
-        parameters: Any = _untyped.SearchParametersIVF(sel=selector, nprobe=effort.probes)
+        parameters: Any = _untyped.SearchParametersIVF(sel=selector, nprobe=probes)
     else:
-        parameters = _untyped.SearchParametersHNSW(sel=selector, efSearch=max(effort.probes, count))
+        parameters = _untyped.SearchParametersHNSW(sel=selector, efSearch=max(probes, count))
     if isinstance(candidates, faiss.IndexPreTransform):
         parameters = _untyped.SearchParametersPreTransform(index_params=parameters)
     return np.asarray(candidates.search(queries, count, params=parameters)[1])

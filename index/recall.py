@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -35,6 +36,7 @@ _REDUCED = 256  # dimensions of candidates, where nobody says how many
 _PROBES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 _DEPTHS = (1, 2, 4, 8, 16, 32, 64)
 _TIMED = 50  # queries with which each setting's latency is measured
+_MOST_HIDDEN = 1000  # frames of one object that are looked past
 _QUIET = 20  # percentile of them that counts: the median of a busy machine tells what else it does
 
 
@@ -92,38 +94,60 @@ class Truth:
 
 @dataclass(frozen=True, eq=False)
 class OwnTruth:
-    """Truth whose queries are rows (q,) of the index: each is its own nearest, and does not count."""
+    """Truth whose queries are rows (q,) of the index.
+
+    Attributes:
+        groups: (n,) of every row; a query's own group does not count, and the query itself is in it. Groups are
+            objects where the index shall find others than the query's: a known object's frames are found more easily,
+            for they lie together.
+    """
 
     own: Rows
     truth: Truth
+    groups: Rows
 
     @classmethod
-    def of(cls, vectors: Stored, config: SearchConfig) -> OwnTruth:
-        """As many queries as ``config`` says, at random."""
+    def of(cls, vectors: Stored, config: SearchConfig, groups: Rows | None = None) -> OwnTruth:
+        """As many queries as ``config`` says, at random; without ``groups`` only a query's own row does not count."""
+        groups = np.arange(len(vectors)) if groups is None else groups
         count, k = min(config.queries, len(vectors)), min(config.k, len(vectors) - 1)
         own = np.sort(np.random.default_rng(config.seed).choice(len(vectors), count, replace=False))
         queries = vectors[own].astype(np.float32)
-        rows = nearest_stored(queries, vectors, k + 1)[1]
-        return cls(own, Truth(queries, without(rows, own, k)))
+        truth = cls(own, Truth(queries, np.empty((count, k), np.int64)), groups)
+        found = nearest_stored(queries, vectors, min(k + truth.hidden, len(vectors)))[1]
+        return replace(truth, truth=Truth(queries, truth.others(found, k)))
 
-    def recall(self, engine: Engine) -> float:
-        """The share of the truth that an engine finds."""
-        k = self.truth.k
-        found = np.concatenate([engine.search(query[None], k + 1)[1] for query in self.truth.queries])
-        return recall(without(found, self.own, k), self.truth.rows)
+    @property
+    def recalled(self) -> Literal["other objects", "other rows"]:
+        """What is to be found."""
+        return "other rows" if self.hidden == 1 else "other objects"
 
+    @property
+    def hidden(self) -> int:
+        """How many rows of the index a query's group has at most, up to a bound."""
+        sizes = np.bincount(self.groups[self.own])
+        return min(int(np.bincount(self.groups, minlength=len(sizes))[self.groups[self.own]].max()), _MOST_HIDDEN)
 
-def without(rows: Rows, own: Rows, k: int) -> Rows:
-    """(q, k) of rows (q, k + 1), each query's own row left out; the last one where it is not there."""
-    order = np.argsort(rows == own[:, None], axis=1, kind="stable")
-    return np.take_along_axis(rows, order, 1)[:, :k]
+    def others(self, rows: Rows, k: int) -> Rows:
+        """The first k of rows (q, c) that are not of the query's group; -1 where there are fewer."""
+        dropped = (rows < 0) | (self.groups[rows] == self.groups[self.own][:, None])
+        order = np.argsort(dropped, axis=1, kind="stable")[:, :k]
+        return np.take_along_axis(np.where(dropped, -1, rows), order, 1)
+
+    def recall(self, engine: Reranked) -> float:
+        """The share of the truth that candidates, re-ranked, hold, as if the query's group were not in the index."""
+        found = [
+            engine.approximate(query[None], self.truth.k, self.groups != self.groups[row])[1]
+            for query, row in zip(self.truth.queries, self.own, strict=True)
+        ]
+        return recall(np.concatenate(found), self.truth.rows)
 
 
 def recall(found: Rows, truth: Rows) -> float:
-    """The share of ``truth`` (q, k) that ``found`` (q, c) holds, whatever its order."""
-    if truth.size == 0:
-        return 1.0
-    return float(np.mean([np.isin(wanted, got).mean() for wanted, got in zip(truth, found, strict=True)]))
+    """The share of ``truth`` (q, k), -1 where there is none, that ``found`` (q, c) holds, whatever its order."""
+    there = [(wanted[wanted >= 0], got) for wanted, got in zip(truth, found, strict=True)]
+    shares = [np.isin(wanted, got).mean() for wanted, got in there if len(wanted)]
+    return float(np.mean(shares)) if shares else 1.0
 
 
 @dataclass(frozen=True)
@@ -131,7 +155,7 @@ class Point:
     """What a setting is worth.
 
     Attributes:
-        latency_ms: of single queries, on as many threads as FAISS has.
+        latency_ms: of single queries, on one thread.
     """
 
     effort: Effort
@@ -142,7 +166,7 @@ class Point:
 def curve(engine: Reranked, own: OwnTruth, target: float) -> list[Point]:
     """For each number of probes the least depth that reaches ``target``, or as much as more depth brings."""
     points: list[Point] = []
-    for probes in _probes(engine.candidates, own.truth.k + 1):
+    for probes in _probes(engine.candidates, own.truth.k):
         effort, share = _least_depth(engine.candidates, own, probes, target)
         points.append(Point(effort, share, latency_ms(_with(engine, effort), own.truth)))
         # More probes than are needed only cost more.
@@ -157,17 +181,32 @@ def fastest(points: Sequence[Point], target: float) -> Point | None:
 
 
 def latency_ms(engine: Engine, truth: Truth) -> float:
-    """Of single queries, after one that warms up, while nothing else runs."""
+    """Of single queries on one thread, as the service answers, after one that warms up, while nothing else runs."""
     times = []
-    for query in truth.queries[:_TIMED]:
-        start = time.perf_counter()
-        engine.search(query[None], truth.k)
-        times.append(time.perf_counter() - start)
+    with _one_thread():
+        for query in truth.queries[:_TIMED]:
+            start = time.perf_counter()
+            engine.search(query[None], max(1, truth.k))
+            times.append(time.perf_counter() - start)
     return 1000 * float(np.percentile(times[1:] or times, _QUIET))
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
+
+
 def choose(
-    vectors: Stored, stored: Stored, config: SearchConfig, carried: faiss.Index | None = None
+    vectors: Stored,
+    stored: Stored,
+    config: SearchConfig,
+    carried: faiss.Index | None = None,
+    groups: Rows | None = None,
 ) -> tuple[Plan, faiss.Index | None]:
     """The plan for ``vectors`` (n, d), and the FAISS index of its candidates; None with flat.
 
@@ -175,10 +214,11 @@ def choose(
         vectors: what recall is measured against.
         stored: the same as they will be re-ranked.
         carried: candidates of these vectors that are there already: tried first.
+        groups: as in ``OwnTruth.of``.
 
     Raises InvalidValueError where a kind is asked for that does not reach the recall with any setting.
     """
-    own = OwnTruth.of(vectors, config)
+    own = OwnTruth.of(vectors, config, groups)
     best = 0.0
     for kind, index in _candidates(vectors, config, carried):
         plan, reached = best_plan(kind, Reranked(index, stored, Effort(1, 1)), own, config)
@@ -216,7 +256,8 @@ def best_plan(kind: Kind, engine: Reranked, own: OwnTruth, config: SearchConfig)
         measured = own.recall(_with(engine, point.effort))  # with the originals as they are stored
         if measured >= config.recall:
             reduced = inner_index(engine.candidates).d
-            return Plan(kind, reduced, point.effort, measured, own.truth.k, len(own.own), config.recall), measured
+            asked = (own.truth.k, len(own.own), config.recall)
+            return Plan(kind, reduced, point.effort, measured, *asked, own.recalled), measured
     return None, max(p.recall for p in points)
 
 
@@ -229,12 +270,13 @@ def _tried(config: SearchConfig, dimension: int) -> list[tuple[Kind, int]]:
 
 def _least_depth(index: faiss.Index, own: OwnTruth, probes: int, target: float) -> tuple[Effort, float]:
     """Re-ranking finds whatever the candidates hold, so that their order says it for every depth at once."""
-    k = own.truth.k
-    deepest = _deepest(index, probes, k + 1)
-    candidates = candidate_rows(index, own.truth.queries, Effort(probes, deepest), k + 1)
+    k = max(1, own.truth.k)
+    deepest = _deepest(index, probes, k)
+    candidates = candidate_rows(index, own.truth.queries, probes, k * deepest + own.hidden)
+    candidates = own.others(candidates, k * deepest)
     shares: list[float] = []
     for depth in (depth for depth in _DEPTHS if depth <= deepest):
-        shares.append(recall(candidates[:, : (k + 1) * depth], own.truth.rows))
+        shares.append(recall(candidates[:, : k * depth], own.truth.rows))
         if shares[-1] >= target:
             break
     best = int(np.argmax(np.array(shares) >= min(target, max(shares) - 1e-3)))  # no depth for nothing

@@ -7,7 +7,6 @@ from functools import cached_property, lru_cache, partial
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from index.confidence import SHIPPED, Calibration
 from index.gpu import engine_on
@@ -18,9 +17,7 @@ from index.nearest import Stored, Wanted
 from index.nearest import Vectors as Vectors
 from index.recognition import Recognition
 from index.schema import Frame, InvalidValueError
-from index.table import frame_from_row, table_from_frames
-
-_Names = tuple[list[str], NDArray[np.int32]]  # the names that occur, and for each row the number of its
+from index.table import frame_from_row, numbered, table_from_frames
 
 _FRAMES_KEPT = 65_536  # frames read from the table and kept: 3 kB each
 
@@ -48,7 +45,7 @@ class FrameIndex:
         self.table = table
         self.vectors = vectors if vectors.dtype == np.float16 else np.ascontiguousarray(vectors, np.float32)
         self._engine = engine or engine_on("auto", Flat(self.vectors))
-        self._categories, self._objects = _names(table["category"]), _names(table["object_id"])
+        self._categories, self._objects = numbered(table["category"]), numbered(table["object_id"])
         # Not of this object's own method: the two would hold each other, and old indexes stay in memory for long.
         self._kept_frame = lru_cache(_FRAMES_KEPT)(partial(_read_frame, table))
 
@@ -158,12 +155,7 @@ class FrameIndex:
         return np.logical_and.reduce(parts) if parts else None
 
 
-def _names(column: pa.ChunkedArray) -> _Names:
-    encoded = column.combine_chunks().dictionary_encode()
-    return encoded.dictionary.to_pylist(), encoded.indices.to_numpy()
-
-
-def _is(names: _Names, name: str) -> Wanted:
+def _is(names: tuple[list[str], Rows], name: str) -> Wanted:
     known, numbers = names
     return np.asarray(numbers == (known.index(name) if name in known else -1))
 

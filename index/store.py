@@ -56,7 +56,7 @@ from index.schema import (
 )
 from index.search import FrameIndex
 from index.shards import ShardWriter
-from index.table import table_from_frames
+from index.table import numbered, table_from_frames
 from index.vectors import Previous, open_vectors, write_vectors
 
 FORMAT = "nearpose-index-1"
@@ -285,7 +285,8 @@ def _fill(draft: Path, content: Content) -> None:
 
 def _fill_vectors(draft: Path, content: Content) -> dict[str, Plan]:
     """Writes vectors and identities; how each are searched, by the manifest's name for it."""
-    plans = {"search": write_vectors(draft, "vectors", content.vectors, content.search, content.previous)}
+    _, objects = numbered(content.table["object_id"])
+    plans = {"search": write_vectors(draft, "vectors", content.vectors, content.search, content.previous, objects)}
     if (identity_map := read_identity_map(content.encoder)) is not None:
         identities = to_identities(identity_map, content.vectors)
         wanted = replace(content.search, k=FRAMES_SEEN)

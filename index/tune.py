@@ -9,12 +9,14 @@ from typing import Any
 
 import faiss
 import numpy as np
+import pyarrow.parquet as pq
 
 from index.kinds import Effort, Flat, Kind, Reranked, inner_index
-from index.nearest import Stored
+from index.nearest import Rows, Stored
 from index.recall import OwnTruth, Point, SearchConfig, built, curve, fastest, latency_ms
 from index.schema import CorruptArtifactError, InvalidValueError
 from index.store import current_version
+from index.table import numbered
 
 _NORM_TOLERANCE = 1e-2  # of unit vectors that were rounded to float16
 
@@ -59,6 +61,14 @@ def read_vectors(path: Path) -> Stored:
     if np.abs(norms - 1).max() > _NORM_TOLERANCE or not np.isfinite(norms).all():
         raise InvalidValueError("vectors", f"lengths up to {norms.max():.3g}", "unit vectors: divide each by its norm")
     return np.asarray(vectors)
+
+
+def read_objects(path: Path) -> Rows | None:
+    """(n,) the number of each vector's object, where ``path`` is an index."""
+    if not path.is_dir():
+        return None
+    table = pq.read_table(path / "versions" / current_version(path) / "frames.parquet", columns=["object_id"])
+    return numbered(table["object_id"])[1]
 
 
 def measure(kind: Kind, vectors: Stored, own: OwnTruth, config: SearchConfig) -> Measured:

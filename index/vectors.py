@@ -41,7 +41,12 @@ class Previous:
 
 
 def write_vectors(
-    folder: Path, name: str, vectors: Stored, config: SearchConfig, previous: Previous | None = None
+    folder: Path,
+    name: str,
+    vectors: Stored,
+    config: SearchConfig,
+    previous: Previous | None = None,
+    objects: Rows | None = None,
 ) -> Plan:
     """Writes ``<name>.npy`` and, unless they are searched exactly, ``<name>.faiss``; returns how they are searched.
 
@@ -49,6 +54,7 @@ def write_vectors(
         vectors: (n, d) float32 or float16, unit rows; they may be mapped: they are read in blocks.
         previous: the version before, whose ``<name>.faiss`` is taken over and changed instead of built again, where its
             kind can and the recall stays.
+        objects: (n,) numbers; where they are given, recall is that of finding other objects' vectors than a query's.
 
     Raises InvalidValueError where the kind that is asked for does not reach the recall.
     """
@@ -56,7 +62,8 @@ def write_vectors(
     if config.is_flat(len(vectors)):
         return _write_flat(file, vectors, config)
     stored = _saved(file, vectors, np.dtype(np.float16))
-    plan, candidates = choose(vectors, stored, config, None if previous is None else _carried(previous, name, vectors))
+    carried = None if previous is None else _carried(previous, name, vectors)
+    plan, candidates = choose(vectors, stored, config, carried, objects)
     if candidates is None:
         return _write_flat(file, vectors, config)
     faiss.write_index(candidates, str(folder / f"{name}.faiss"))

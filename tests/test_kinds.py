@@ -133,7 +133,22 @@ def test_truth_leaves_out_the_querys_own_row():
     products = vectors @ vectors.T
     np.fill_diagonal(products, -np.inf)
     assert np.array_equal(own.truth.rows, np.argsort(-products[own.own], axis=1)[:, :10])
-    assert own.recall(Flat(vectors)) == 1.0
+    assert own.recalled == "other rows"
+
+
+def test_truth_leaves_out_the_querys_own_object():
+    vectors, objects = clustered(80), np.arange(80) // 12
+    own = OwnTruth.of(vectors, config(queries=30), objects)
+    products = np.where(objects[:, None] == objects, -np.inf, vectors @ vectors.T)
+    assert np.array_equal(own.truth.rows, np.argsort(-products[own.own], axis=1)[:, :10])
+    assert own.recalled == "other objects"
+
+
+def test_truth_is_short_where_an_object_is_nearly_all_there_is():
+    vectors, objects = clustered(40), np.r_[np.zeros(37, int), 1, 1, 2]
+    own = OwnTruth.of(vectors, config(queries=40), objects)
+    assert (own.truth.rows >= 0).sum(axis=1).tolist() == [3] * 37 + [10, 10, 10]
+    assert recall.recall(np.where(own.truth.rows < 0, 5, own.truth.rows), own.truth.rows) == 1.0
 
 
 def test_recall_is_the_share_that_was_found():
