@@ -18,6 +18,7 @@ _GROUND = 0.006  # of the height above the ground, as a share of the distance
 YAW_DEVIATION = math.radians(12.0)  # between a neighbour's and the truth
 _SCALE, _PROPORTION = 0.3, 0.15  # of log sizes: common to all three, and of each by itself
 SIZE_COVARIANCE = np.full((3, 3), _SCALE**2) + np.eye(3) * _PROPORTION**2
+_SIZE_PRECISION = np.linalg.cholesky(np.linalg.inv(SIZE_COVARIANCE)).T
 
 _MARGIN = 0.3  # the largest that a margin may be; beyond, a reference's box and rectangle do not belong together
 _NEAR = 1e-3  # metres: what of a reference's box is nearer has no picture
@@ -112,7 +113,7 @@ def _priors(references: Sequence[Frame], sighting: Sighting) -> Prior:
         turned_ups @ world_from_camera.T,
         _standing_heights(heights / sizes[:, 1], rotations, ups, sizes),
         np.log(sizes),
-        np.tile(_precision(SIZE_COVARIANCE), (n, 1, 1)),
+        np.tile(_SIZE_PRECISION, (n, 1, 1)),
         np.full(n, 1 / YAW_DEVIATION),
     )
 
@@ -155,7 +156,3 @@ def ground_of(sightings: Sequence[Sighting]) -> Ground:
             offset = plane.offset + float(plane.normal @ translation)
             return Ground(np.ascontiguousarray(rotation.T @ plane.normal), offset, _GROUND)
     return Ground(np.zeros(3), 0.0, math.inf)
-
-
-def _precision(covariance: Array) -> Array:
-    return np.ascontiguousarray(np.linalg.cholesky(np.linalg.inv(covariance)).T)
