@@ -124,7 +124,7 @@ def _add_training_options(parser: argparse.ArgumentParser) -> None:
 def _add_search_options(parser: argparse.ArgumentParser) -> None:
     text = "of search: auto (by size), flat, ivf-sq, ivf-pq or hnsw-sq (default: auto)"
     parser.add_argument("--kind", help=text)
-    parser.add_argument("--recall", type=float, help="of the ten nearest, which the kind must reach (default: 0.98)")
+    parser.add_argument("--recall", type=float, help="of the nearest frames, which the kind must reach (default: 0.98)")
     parser.add_argument("--reduce", type=int, metavar="DIMENSIONS", help="of its candidates (default: at most 256)")
 
 

@@ -19,6 +19,7 @@ from index.history import History
 from index.identity_map import read_identity_map
 from index.kinds import Kind
 from index.picture import encode_jpeg
+from index.predict import DEFAULT_K
 from index.recall import SearchConfig
 from index.recognition import Recognition
 from index.schema import InvalidValueError
@@ -45,14 +46,14 @@ class BuildConfig:
     map_frames: int = 10_000  # as many are laid out by t-SNE for the page's map: about half a minute
     keep: int = 5  # versions kept for rollback
     kind: Kind | Literal["auto"] = "auto"  # of search: index.kinds; auto: by size
-    recall: float = 0.98  # of the ten nearest, which the kind must reach
+    recall: float = 0.98  # of as many neighbours as the service asks for, which the kind must reach
     reduce: int | None = None  # dimension of a kind's candidates; None: at most 256
     device: str = "auto"
 
     @property
     def search(self) -> SearchConfig:
         """What ``index.store`` is asked for."""
-        return SearchConfig(self.kind, self.recall, reduce=self.reduce)
+        return SearchConfig(self.kind, self.recall, DEFAULT_K, self.reduce)
 
     def __post_init__(self) -> None:
         _ = self.search  # refuses what cannot be, before frames are embedded
