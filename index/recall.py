@@ -24,6 +24,7 @@ from index.kinds import (
     candidate_rows,
     inner_index,
     kind_of,
+    rerank,
     train_candidates,
 )
 from index.nearest import Rows, Stored, Vectors, nearest_stored
@@ -37,6 +38,7 @@ _PROBES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 _DEPTHS = (1, 2, 4, 8, 16, 32, 64)
 _TIMED = 50  # queries with which each setting's latency is measured
 _MOST_HIDDEN = 1000  # frames of one object that are looked past
+_EQUAL = 1e-6  # similarities that differ by rounding alone
 _QUIET = 20  # percentile of them that counts: the median of a busy machine tells what else it does
 
 
@@ -135,12 +137,20 @@ class OwnTruth:
         return np.take_along_axis(np.where(dropped, -1, rows), order, 1)
 
     def recall(self, engine: Reranked) -> float:
-        """The share of the truth that candidates, re-ranked, hold, as if the query's group were not in the index."""
+        """The share of the truth that candidates, re-ranked, hold, as if the query's group were not in the index.
+
+        A row that is as near as the farthest of the truth counts too: frames of a camera that stands still are equal.
+        """
         found = [
-            engine.approximate(query[None], self.truth.k, self.groups != self.groups[row])[1]
+            engine.approximate(query[None], self.truth.k, self.groups != self.groups[row])[0]
             for query, row in zip(self.truth.queries, self.own, strict=True)
         ]
-        return recall(np.concatenate(found), self.truth.rows)
+        wanted = rerank(self.truth.queries, engine.vectors, self.truth.rows, self.truth.k)[0]
+        there = np.isfinite(wanted)
+        farthest = np.where(there, wanted, np.inf).min(axis=1, keepdims=True, initial=np.inf)
+        hits = (np.concatenate(found) >= farthest - _EQUAL).sum(axis=1)
+        counts = there.sum(axis=1)
+        return float((hits[counts > 0] / counts[counts > 0]).mean()) if counts.any() else 1.0
 
 
 def recall(found: Rows, truth: Rows) -> float:
@@ -203,7 +213,6 @@ def _one_thread() -> Iterator[None]:
 
 def choose(
     vectors: Stored,
-    stored: Stored,
     config: SearchConfig,
     carried: faiss.Index | None = None,
     groups: Rows | None = None,
@@ -211,8 +220,7 @@ def choose(
     """The plan for ``vectors`` (n, d), and the FAISS index of its candidates; None with flat.
 
     Args:
-        vectors: what recall is measured against.
-        stored: the same as they will be re-ranked.
+        vectors: as they are stored. What rounding to float16 changes of their order is no question of candidates.
         carried: candidates of these vectors that are there already: tried first.
         groups: as in ``OwnTruth.of``.
 
@@ -221,7 +229,7 @@ def choose(
     own = OwnTruth.of(vectors, config, groups)
     best = 0.0
     for kind, index in _candidates(vectors, config, carried):
-        plan, reached = best_plan(kind, Reranked(index, stored, Effort(1, 1)), own, config)
+        plan, reached = best_plan(kind, Reranked(index, vectors, Effort(1, 1)), own, config)
         if plan is not None:
             return plan, index
         best = max(best, reached)
@@ -253,7 +261,7 @@ def best_plan(kind: Kind, engine: Reranked, own: OwnTruth, config: SearchConfig)
     """The fastest setting that reaches the recall, and the most that any reaches."""
     points = curve(engine, own, config.recall)
     for point in sorted((p for p in points if p.recall >= config.recall), key=lambda p: p.latency_ms):
-        measured = own.recall(_with(engine, point.effort))  # with the originals as they are stored
+        measured = own.recall(_with(engine, point.effort))
         if measured >= config.recall:
             reduced = inner_index(engine.candidates).d
             asked = (own.truth.k, len(own.own), config.recall)

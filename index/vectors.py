@@ -63,7 +63,7 @@ def write_vectors(
         return _write_flat(file, vectors, config)
     stored = _saved(file, vectors, np.dtype(np.float16))
     carried = None if previous is None else _carried(previous, name, vectors)
-    plan, candidates = choose(vectors, stored, config, carried, objects)
+    plan, candidates = choose(stored, config, carried, objects)
     if candidates is None:
         return _write_flat(file, vectors, config)
     faiss.write_index(candidates, str(folder / f"{name}.faiss"))

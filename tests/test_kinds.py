@@ -151,6 +151,14 @@ def test_truth_is_short_where_an_object_is_nearly_all_there_is():
     assert recall.recall(np.where(own.truth.rows < 0, 5, own.truth.rows), own.truth.rows) == 1.0
 
 
+def test_equal_vectors_stand_for_one_another():
+    vectors = np.repeat(clustered(100), 6, axis=0).astype(np.float16)
+    own = OwnTruth.of(vectors, config())
+    index = built("ivf-sq", vectors, config("ivf-sq"))
+    assert own.recall(Reranked(index, vectors, EVERYTHING)) == 1.0
+    assert own.recall(Reranked(index, vectors, Effort(1, 1))) < 1.0
+
+
 def test_recall_is_the_share_that_was_found():
     assert recall.recall(np.array([[4, 1, 9, -1]]), np.array([[1, 2, 3, 4]])) == 0.5
 
@@ -162,7 +170,7 @@ def test_what_the_plan_promises_is_what_the_opened_engine_finds(tmp_path, kind):
     stored, engine = open_vectors(tmp_path, "vectors", plan)
     assert (plan.kind, stored.dtype, plan.queries) == (kind, np.float16, 60)
     assert np.array_equal(stored, vectors.astype(np.float16))
-    found = OwnTruth.of(vectors, config(kind)).recall(engine)
+    found = OwnTruth.of(stored, config(kind)).recall(engine)
     assert found == pytest.approx(plan.recall, abs=1e-9)
     assert found >= plan.target == 0.95
     assert Plan.from_manifest(json.loads(json.dumps(plan.to_manifest())), 32) == plan
@@ -186,7 +194,7 @@ def test_auto_falls_back_to_flat_and_says_so(tmp_path, monkeypatch, caplog):
 def test_a_kind_that_cannot_reach_the_recall_is_refused():
     vectors = unit_vectors(600, 64)  # without any structure, in two dimensions
     with pytest.raises(InvalidValueError, match="at most 0"):
-        choose(vectors, vectors, config("ivf-sq", recall=1.0, reduce=2, k=100))
+        choose(vectors, config("ivf-sq", recall=1.0, reduce=2, k=100))
 
 
 @pytest.mark.parametrize(
@@ -304,8 +312,8 @@ def test_a_version_takes_over_the_candidates_of_the_one_before(tmp_path, kind, c
     monkeypatch.setattr(recall, "train_candidates", lambda *given: trained.append(0) or train_candidates(*given))
     plan = write_vectors(tmp_path / "new", "vectors", after, config(kind), Previous(tmp_path / "old", source))
     assert bool(trained) == (kind == "hnsw-sq" and change != "added")  # a graph only grows
-    _, engine = open_vectors(tmp_path / "new", "vectors", plan)
-    assert OwnTruth.of(after, config(kind)).recall(engine) == pytest.approx(plan.recall)
+    stored, engine = open_vectors(tmp_path / "new", "vectors", plan)
+    assert OwnTruth.of(stored, config(kind)).recall(engine) == pytest.approx(plan.recall)
     assert plan.recall >= 0.95
     everything = Reranked(engine.candidates, after, EVERYTHING)
     assert np.array_equal(everything.search(after[::7], 1)[1][:, 0], np.arange(len(after))[::7])
