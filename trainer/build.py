@@ -104,8 +104,8 @@ def calibrations(index: FrameIndex, config: BuildConfig) -> tuple[Calibration | 
 
 def origins(frames: Frames) -> pa.Table:
     """The frames as an index's table."""
-    names = {shard: name for shard, (name, _) in sources_by_shard(frames.path).items()}
     shards, sequences = (frames.table[column].to_pylist() for column in ("shard", "sequence"))
+    names = {shard: name for shard, (name, _) in sources_by_shard(frames.path, shards).items()}
     # A part may have been deleted: its table outlives it. What was read is then named as the video is.
     sources = [names.get(shard, sequence) for shard, sequence in zip(shards, sequences, strict=True)]
     named = frames.table.append_column("source", pa.array(sources, pa.string()))
@@ -114,8 +114,7 @@ def origins(frames: Frames) -> pa.Table:
 
 def digests(frames: Frames) -> dict[str, str]:
     """The digest of every source that frames are of; of those whose part was deleted there is none."""
-    found = sources_by_shard(frames.path)
-    return dict(sorted(found[shard] for shard in set(frames.table["shard"].to_pylist()) if shard in found))
+    return dict(sorted(sources_by_shard(frames.path, frames.table["shard"].to_pylist()).values()))
 
 
 def thumbnails(frames: Frames, side: int) -> Iterator[bytes]:
