@@ -1,5 +1,6 @@
 """Kinds of search side by side: build time, memory, recall@10 and latency, on vectors of ``benchmarks.clustered``.
 
+    pip install usearch
     python -m benchmarks.index --vectors /tmp/v.npy --out benchmarks/results/index_1m.json [--only ivf-sq flat]
 
 Each kind is built, and then opened and asked, in processes of its own, one after the other, on one thread. Settings are
@@ -31,7 +32,7 @@ from index.nearest import Stored, nearest_stored
 from index.recall import OwnTruth, SearchConfig, Truth, best_plan, curve, recall
 from index.vectors import open_vectors
 
-KINDS = ("flat", "ivf-sq", "ivf-pq", "hnsw-sq", "usearch-i8", "hnswlib", "flat-again")
+KINDS = ("flat", "ivf-sq", "ivf-pq", "hnsw-sq", "usearch-i8", "flat-again")
 QUERIES = 500  # half of them to choose settings with
 _BUILT = (".faiss", ".index")
 EFFORTS = (16, 32, 64, 128, 256, 512, 1024)
@@ -62,8 +63,6 @@ def build(kind: str, vectors: Path, work: Path, target: float) -> dict[str, Any]
     start = time.perf_counter()
     if kind == "usearch-i8":
         return _build_usearch(stored, work) | {"build_s": round(time.perf_counter() - start, 1)}
-    if kind == "hnswlib":
-        return _build_hnswlib(stored, work) | {"build_s": round(time.perf_counter() - start, 1)}
     return _build_own(kind, stored, work, truths(vectors, work)[0], target)  # type: ignore[arg-type]
 
 
@@ -93,17 +92,6 @@ def _build_usearch(stored: Stored, work: Path) -> dict[str, Any]:
         index.add(np.arange(start, start + len(block)), block, threads=1)
     index.save(str(work / "usearch-i8.index"))
     return {"settings": "connectivity 16, expansion_add 100, int8"}
-
-
-def _build_hnswlib(stored: Stored, work: Path) -> dict[str, Any]:
-    import hnswlib
-
-    index = hnswlib.Index(space="ip", dim=stored.shape[1])
-    index.init_index(max_elements=len(stored), ef_construction=100, M=16)
-    for start in tqdm(range(0, len(stored), 4096), desc="hnswlib"):
-        index.add_items(stored[start : start + 4096].astype(np.float32), num_threads=1)
-    index.save_index(str(work / "hnswlib.index"))
-    return {"settings": "M 16, ef_construction 100, float32"}
 
 
 Search = Callable[[NDArray[np.float32], int], NDArray[np.int64]]  # one query (1, d), k -> (1, k) rows
@@ -152,8 +140,6 @@ def _open(
         return None, lambda query, k: flat.search(query, k)[1]
     if kind == "usearch-i8":
         return _open_usearch(work, chosen, target)
-    if kind == "hnswlib":
-        return _open_hnswlib(work, chosen, target)
     plan = Plan.from_manifest(built["plan"], 0)
     link = work / f"{kind}.npy"
     if not link.exists():
@@ -180,19 +166,6 @@ def _open_usearch(work: Path, chosen: OwnTruth, target: float) -> tuple[Any, Sea
     def at(effort: int) -> Search:
         index.expansion_search = effort
         return search
-
-    return _least_effort(at, chosen, target)
-
-
-def _open_hnswlib(work: Path, chosen: OwnTruth, target: float) -> tuple[Any, Search]:
-    import hnswlib
-
-    index = hnswlib.Index(space="ip", dim=chosen.truth.queries.shape[1])
-    index.load_index(str(work / "hnswlib.index"))
-
-    def at(effort: int) -> Search:
-        index.set_ef(effort)
-        return lambda query, k: index.knn_query(query, k, num_threads=1)[0].astype(np.int64)
 
     return _least_effort(at, chosen, target)
 

@@ -6,7 +6,7 @@ kind     candidates                                                memory a vect
 flat     none: all vectors, exactly                                4 d bytes (mapped)           yes
 ivf-sq   the nearest of about 2 sqrt(n) lists, a byte a dimension  r + 8 bytes                  yes
 ivf-pq   the same lists, a byte for four dimensions                r / 4 + 8 bytes              yes
-hnsw-sq  a graph, a byte a dimension                               r + 260 bytes                added; else rebuilt
+hnsw-sq  a graph, a byte a dimension                               r + 270 bytes                added; else rebuilt
 ======== ========================================================= ============================ ==================
 
 r is the dimension of the candidates, after PCA. Candidates are re-ranked by exact products with the originals, which
