@@ -240,7 +240,7 @@ def _numbers(name: str, values: Sequence[str], whole: int) -> tuple[float, ...]:
 
 def _told(folder: Path, findings: Sequence[Any]) -> str:
     """Findings as lines to print."""
-    from trainer.check import SHEET
+    from index.findings import SHEET
 
     lines = [f"  {finding}" for finding in findings] or ["  nothing found"]
     return "\n".join([f"checked {folder}, drawn in {folder / SHEET}", *lines])
