@@ -249,7 +249,7 @@ class Predictor:
 
 def open_predictor(root: Path, device: str = "auto") -> Predictor:
     """The current version of the index at ``root``, with its own encoder."""
-    index = open_index(root)
+    index = open_index(root, device=device)
     return Predictor(open_encoder(index.encoder_path, device), index)
 
 

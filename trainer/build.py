@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -16,7 +17,10 @@ from index.confidence import Calibration
 from index.encoder import open_encoder
 from index.history import History
 from index.identity_map import read_identity_map
+from index.kinds import Kind
 from index.picture import encode_jpeg
+from index.predict import DEFAULT_K
+from index.recall import SearchConfig
 from index.recognition import Recognition
 from index.schema import InvalidValueError
 from index.search import FrameIndex
@@ -41,7 +45,18 @@ class BuildConfig:
     false_accepts: float = 0.05  # how often an unknown object may be called known; thresholds of ``known``
     map_frames: int = 10_000  # as many are laid out by t-SNE for the page's map: about half a minute
     keep: int = 5  # versions kept for rollback
+    kind: Kind | Literal["auto"] = "auto"  # of search: index.kinds; auto: by size
+    recall: float = 0.98  # of as many neighbours as the service asks for, which the kind must reach
+    reduce: int | None = None  # dimension of a kind's candidates; None: at most 256
     device: str = "auto"
+
+    @property
+    def search(self) -> SearchConfig:
+        """What ``index.store`` is asked for."""
+        return SearchConfig(self.kind, self.recall, DEFAULT_K, self.reduce)
+
+    def __post_init__(self) -> None:
+        _ = self.search  # refuses what cannot be, before frames are embedded
 
 
 def build(frames: Path, encoder: Path, out: Path, config: BuildConfig | None = None) -> Path:
@@ -73,6 +88,7 @@ def build(frames: Path, encoder: Path, out: Path, config: BuildConfig | None = N
         *calibrations(index, config),
         layout(index, config.map_frames),
         History(digests(chosen), calibrated_frames=len(index)),
+        config.search,
     )
     name = write_version(out, content, config.keep)
     logger.info("index version %s: %d frames", name, len(index))

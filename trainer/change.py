@@ -30,6 +30,7 @@ from index.schema import ArtifactError, InvalidValueError
 from index.search import FrameIndex
 from index.store import Content, IndexVersion, OutdatedError, current_version, open_index, read_manifest, write_version
 from index.table import INDEXED_SCHEMA
+from index.vectors import Previous
 from trainer.build import BuildConfig, calibrations, digests, origins, thumbnails
 from trainer.captures import CaptureError, Source, list_sources
 from trainer.captures.folder import CaptureFolder
@@ -257,7 +258,8 @@ def _write(
     rows, start = np.flatnonzero(keep), time.monotonic()
     if not len(rows) and not fresh:
         raise InvalidValueError("frames", "none that stay", "at least one: no index is empty")
-    vectors, table = version.vectors[rows], version.table.select(INDEXED_SCHEMA.names).take(rows).cast(INDEXED_SCHEMA)
+    vectors = np.asarray(version.vectors[rows], np.float32)
+    table = version.table.select(INDEXED_SCHEMA.names).take(rows).cast(INDEXED_SCHEMA)
     pictures: Iterator[bytes] = (version.thumbnail(int(row)) for row in rows)
     if fresh:
         embedded = embed_frames(open_encoder(version.encoder_path, config.device), fresh)
@@ -277,6 +279,8 @@ def _write(
         recognition,
         places,
         replace(history, laid_out_in=None if places is None else history.laid_out_in or version.version),
+        version.search_config,
+        Previous(version.path, np.r_[rows, np.full(len(table) - len(rows), -1)]),
     )
     name = write_version(root, content, config.keep, base=version.version)
     logger.info("index version %s: %d frames, in %.1f s", name, len(index), time.monotonic() - start)
@@ -301,5 +305,5 @@ def _placed(version: IndexVersion, rows: NDArray[np.intp], index: FrameIndex) ->
         return None
     places = version.layout[rows]
     kept = FrameIndex(index.vectors[: len(rows)], index.table.slice(0, len(rows)))
-    fresh = index.vectors[len(rows) :]
+    fresh = np.asarray(index.vectors[len(rows) :], np.float32)
     return np.concatenate([places, places[kept.search(fresh, 1)[1][:, 0]]]) if len(fresh) else places
