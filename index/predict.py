@@ -33,7 +33,7 @@ from index.store import IndexVersion, open_index
 from index.transfer import transfer_box
 from index.witnesses import Sighting
 
-DEFAULT_K = 10
+DEFAULT_K = 20
 MAX_K = 100
 _LOOKED_AT = 1000  # rows, to find one with a box
 Method = Literal["consensus", "paper"]
@@ -249,7 +249,7 @@ class Predictor:
 
 def open_predictor(root: Path, device: str = "auto") -> Predictor:
     """The current version of the index at ``root``, with its own encoder."""
-    index = open_index(root)
+    index = open_index(root, device=device)
     return Predictor(open_encoder(index.encoder_path, device), index)
 
 

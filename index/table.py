@@ -8,7 +8,8 @@
 | rect | double[4] | x0, y0, x1, y1 |
 | box | struct {rotation: double[9], row-major; center: double[3]; size: double[3]} | null where no pose is known |
 
-Units and frames are those of ``index.schema``.
+Units and frames are those of ``index.schema``. An index's table also says where its frames come from (ORIGIN):
+``sequence``, the video, and ``source``, what was read: a capture's folder, or a record file of many videos.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from index.schema import Box, Camera, Frame, InvalidValueError, Plane, View
 
@@ -45,6 +47,9 @@ FRAME_SCHEMA = pa.schema(
     ]
 )
 
+ORIGIN = pa.schema([pa.field("sequence", pa.string(), nullable=False), pa.field("source", pa.string(), nullable=False)])
+INDEXED_SCHEMA = pa.schema([*FRAME_SCHEMA, *ORIGIN])
+
 
 def missing_columns(schema: pa.Schema, required: pa.Schema) -> list[str]:
     """What ``schema`` lacks of ``required``: the names of columns that are absent or of another type."""
@@ -53,6 +58,12 @@ def missing_columns(schema: pa.Schema, required: pa.Schema) -> list[str]:
         for field in required
         if field.name not in schema.names or schema.field(field.name).type != field.type
     ]
+
+
+def numbered(column: pa.ChunkedArray) -> tuple[list[str], NDArray[np.int64]]:
+    """The names in a column, each once, and for each of its rows the number of its name."""
+    encoded = column.combine_chunks().dictionary_encode()
+    return encoded.dictionary.to_pylist(), encoded.indices.to_numpy().astype(np.int64)
 
 
 def table_from_frames(frames: Sequence[Frame]) -> pa.Table:

@@ -17,6 +17,7 @@ from starlette.responses import PlainTextResponse
 
 from index.encoder import Encoder, open_encoder
 from service import overview, pages, problems, queries
+from service.admission import Admission
 from service.answers import (
     AliveAnswer,
     ReadyAnswer,
@@ -113,7 +114,7 @@ def create_app(settings: Settings, open_encoder: EncoderOpener | None = None) ->
     app.include_router(overview.router, responses=refusals(default="Any refusal."))
     pages.install(app, settings.samples, responses=refusals(default="Any refusal."))
     problems.install(app)
-    add_middlewares(app, settings)
+    add_middlewares(app, settings, Admission)
     complete(app, needs_key=settings.api_keys is not None)
     return app
 
@@ -139,6 +140,7 @@ async def _lifespan(settings: Settings, open_encoder: EncoderOpener, app: FastAP
         settings.poll_s,
         metrics.observe_batch,
         enrolment,
+        settings.device,
     )
     workers = Workers(settings.threads, settings.waiting, settings.burst_ms / 1000, settings.standing_ms / 1000)
     enroller = Enroller(live, enrolment, settings.max_pixels)

@@ -184,7 +184,7 @@ _known: WeakKeyDictionary[IndexVersion, _Places] = WeakKeyDictionary()
 
 def _places(index: IndexVersion) -> _Places:
     if index not in _known:
-        layout = index.layout if index.layout is not None else principal_plane(index.vectors)
+        layout = index.layout if index.layout is not None else principal_plane(np.asarray(index.vectors, np.float32))
         low, high = layout.min(axis=0), layout.max(axis=0)
         scale = max(float((high - low).max()), 1e-9)
         grid = np.round((layout - (low + high) / 2) / scale * GRID + GRID / 2).astype(np.int64)

@@ -70,12 +70,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     build = add(_build, "frames + encoder -> a new version of the index", "frames", "encoder", "index")
     build.add_argument("--splits", nargs="+", default=["train", "valid"])
+    _add_search_options(build)
     evaluate = add(_evaluate, "measure an index on the test split", "frames", "encoder", "index")
     evaluate.add_argument("--out", type=Path, default=Path("evaluation.json"), help="default: %(default)s")
     evaluate.add_argument("-k", type=int)
     evaluate.add_argument("--queries", type=int, help="test frames at most")
     rebuild = add(_rebuild, "every stage that is not up to date: captures -> index", "captures", "run")
     _add_rebuild_options(rebuild)
+    grow = add(_add, "add captures that are new or have changed to an index, in seconds", "captures", "index")
+    grow.add_argument("--watch", action="store_true", help="go on, adding captures as they are accepted")
+    grow.add_argument("--splits", nargs="+", default=["train", "valid"], help="default: train valid")
+    shrink = add(_remove, "remove an object's or a capture's frames from an index")
+    shrink.add_argument("name", help="of the object, or of the capture")
+    shrink.add_argument("index", type=Path)
     ask = add(_ask, "post the sample request to a running service and compare the answer with the truth", "sample")
     ask.add_argument("--url", default="http://127.0.0.1:8000", help="default: %(default)s")
     return parser
@@ -128,8 +135,22 @@ def _add_training_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, help="override the preset's")
 
 
+def _add_search_options(parser: argparse.ArgumentParser) -> None:
+    text = "of search: auto (by size), flat, ivf-sq, ivf-pq or hnsw-sq (default: auto)"
+    parser.add_argument("--kind", help=text)
+    parser.add_argument("--recall", type=float, help="of the nearest frames, which the kind must reach (default: 0.98)")
+    parser.add_argument("--reduce", type=int, metavar="DIMENSIONS", help="of its candidates (default: at most 256)")
+
+
+def _build_config(options: argparse.Namespace) -> Any:
+    from trainer.build import BuildConfig
+
+    return BuildConfig(**_given(options, "kind", "recall", "reduce"))
+
+
 def _add_rebuild_options(parser: argparse.ArgumentParser) -> None:
     _add_training_options(parser)
+    _add_search_options(parser)
     parser.add_argument("--retrain", action="store_true", help="train although there is an encoder of this preset")
 
 
@@ -140,8 +161,10 @@ def _rebuild_config(options: argparse.Namespace) -> Any:
     if options.preset == "pretrained":
         if ignored := _given(options, *_OVERRIDES, "init") | ({"retrain": True} if options.retrain else {}):
             raise InvalidValueError("preset", "pretrained", f"continue or scratch, for {', '.join(ignored)} to count")
-        return RebuildConfig(train=None)
-    return RebuildConfig(train=_training_config(options), init=_start(options), retrain=options.retrain)
+        return RebuildConfig(train=None, build=_build_config(options))
+    return RebuildConfig(
+        train=_training_config(options), build=_build_config(options), init=_start(options), retrain=options.retrain
+    )
 
 
 def _training_config(options: argparse.Namespace) -> Any:
@@ -231,7 +254,7 @@ def _numbers(name: str, values: Sequence[str], whole: int) -> tuple[float, ...]:
 
 def _told(folder: Path, findings: Sequence[Any]) -> str:
     """Findings as lines to print."""
-    from trainer.check import SHEET
+    from index.findings import SHEET
 
     lines = [f"  {finding}" for finding in findings] or ["  nothing found"]
     return "\n".join([f"checked {folder}, drawn in {folder / SHEET}", *lines])
@@ -283,9 +306,10 @@ def _export(options: argparse.Namespace) -> None:
 
 
 def _build(options: argparse.Namespace) -> None:
-    from trainer.build import BuildConfig, build
+    from trainer.build import build
 
-    print(build(options.frames, options.encoder, options.index, BuildConfig(splits=tuple(options.splits))))
+    config = dataclasses.replace(_build_config(options), splits=tuple(options.splits))
+    print(build(options.frames, options.encoder, options.index, config))
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -300,6 +324,27 @@ def _rebuild(options: argparse.Namespace) -> None:
 
     rebuild(options.captures, options.run, _rebuild_config(options))
     print(Stages(options.run).summary())
+
+
+def _add(options: argparse.Namespace) -> None:
+    from trainer.build import BuildConfig
+    from trainer.change import add, watch
+
+    config = BuildConfig(splits=tuple(options.splits))
+    if not options.watch:
+        print(add(options.captures, options.index, config).text())
+        return
+    print(f"watching {options.captures}; Ctrl-C ends it", file=sys.stderr)
+    for change in watch(options.captures, options.index, config):
+        print(change.text(), flush=True)
+
+
+def _remove(options: argparse.Namespace) -> None:
+    from trainer.change import remove
+
+    version, frames = remove(options.name, options.index)
+    print(f"removed {frames} frames of {options.name}\n  version {version}")
+    print("a rebuild brings them back for as long as their capture is there")
 
 
 def _ask(options: argparse.Namespace) -> None:

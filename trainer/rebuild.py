@@ -31,7 +31,7 @@ from trainer.evaluate import EvaluateConfig, evaluate
 from trainer.export import export, export_pretrained
 from trainer.frames import Frames
 from trainer.identity import IdentityConfig
-from trainer.ingest import IngestConfig, ingest
+from trainer.ingest import IngestConfig, ingest, listing_digest
 from trainer.pretrained import PRETRAINED
 from trainer.train import train
 from trainer.whiten import HeadConfig
@@ -112,7 +112,7 @@ def rebuild(captures: Path, run: Path, config: RebuildConfig) -> Path:
     frames, encoder, index = (run / name for name in ("frames", "encoder", "index"))
     evaluation = run / "evaluation.json"
     # What of a changed folder is already there, ingest itself knows.
-    found = {"captures": _listing_digest(captures), "config": config.ingest.outcome()}
+    found = {"captures": listing_digest(captures), "config": config.ingest.outcome()}
     stages.run("ingest", found, frames / "frames.parquet", lambda: ingest(captures, frames, config.ingest))
     frames_digest = file_digest(frames / "frames.parquet")
     if config.train is None:
@@ -153,13 +153,6 @@ def _train_and_export(stages: Stages, run: Path, config: RebuildConfig, wanted: 
 
 def _digest(inputs: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(inputs, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def _listing_digest(folder: Path) -> str:
-    """Changes when a file below ``folder`` comes, goes, or changes in size or time."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    lines = [f"{path.relative_to(folder)} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files]
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def _peak_memory_mib() -> float:

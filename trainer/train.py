@@ -14,6 +14,7 @@ import warnings
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import cv2
 import lightning
@@ -150,8 +151,9 @@ class Learner(lightning.LightningModule):  # type: ignore[misc]
         loss, self.projections = self.method(x1, x2, track, time_s)
         # Of all processes, or the curve would depend on their number. Not by Lightning's sync_dist: the first process
         # asks for values, for its progress bar, that the others never ask for, and all wait forever.
-        whole = self.trainer.strategy.reduce(loss.detach().clone(), reduce_op="mean")
-        self.log("loss", whole, prog_bar=True, on_step=True, on_epoch=True, rank_zero_only=True)
+        self.log(
+            "loss", _over_processes(loss.detach()), prog_bar=True, on_step=True, on_epoch=True, rank_zero_only=True
+        )
         self.log("lr", self.optimizers().param_groups[0]["lr"], rank_zero_only=True)
         return loss
 
@@ -230,6 +232,15 @@ class _SaveEveryEpoch(lightning.Callback):  # type: ignore[misc]
         trainer.save_checkpoint(self._path, weights_only=False)  # with the optimiser's state and the loops'
 
 
+def _over_processes(value: Tensor) -> Tensor:
+    """The mean of all processes' values, without a gradient."""
+    if not distributed.is_initialized():
+        return value
+    total = value.clone()
+    distributed.all_reduce(total)
+    return total / distributed.get_world_size()
+
+
 def _method(config: TrainConfig, backbone: nn.Module) -> SimSiam | NTXent | PoseIdentity:
     if config.loss == "simsiam":
         return SimSiam(backbone, config.projector_width, config.predictor_width)
@@ -253,7 +264,7 @@ def _claim(out: Path, config: TrainConfig) -> None:
     out.mkdir(parents=True, exist_ok=True)
     file = out / CONFIG
     if not file.exists():
-        mine = file.with_name(f"{CONFIG}.{os.getpid()}")  # processes that torchrun started do this at the same time
+        mine = file.with_name(f"{CONFIG}.{uuid4().hex}")  # processes that torchrun started do this at the same time
         mine.write_text(json.dumps(asdict(config), indent=2) + "\n")
         mine.replace(file)
     there, asked = asdict(read_config(out)), asdict(config)

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from index.picture import encode_jpeg
+from index.video import video_frames
 from trainer.captures.quality import shrunk_image
 from trainer.captures.shot import CaptureError, Image, decode_image
-from trainer.captures.video import Sampler, video_frames
+from trainer.captures.video import Sampler
 
 SUFFIX = ".tar"
 _NAME = re.compile(r"(\d+)-(\d+)\.jpg")

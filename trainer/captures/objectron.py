@@ -19,11 +19,12 @@ from pathlib import Path
 import numpy as np
 from google.protobuf.message import DecodeError
 
+from index.video import VideoFrame, video_frames
 from trainer.captures.kept import SUFFIX, KeptPicture, kept_pictures
 from trainer.captures.objectron_annotation import SENSOR_SIZE, Annotation, Instance, Video, split_of
 from trainer.captures.protos.annotation_data_pb2 import FrameAnnotation, ObjectAnnotation, Sequence
 from trainer.captures.shot import CaptureError, Reason, Shot
-from trainer.captures.video import Sampler, VideoFrame, video_frames
+from trainer.captures.video import Sampler
 
 logger = logging.getLogger(__name__)
 
