@@ -20,6 +20,7 @@ FORMAT = "nearpose-evaluation"
 VERSION = 1
 
 Method = Literal["paper", "nearest", "service"]
+Condition = Literal["elevation_deg", "truncation", "size"]
 METHODS: tuple[Method, ...] = ("paper", "nearest", "service")
 
 
@@ -55,7 +56,7 @@ class PoseFigures:
 class Slice:
     """The queries whose ``by`` is in [low, high): camera elevation (degrees), truncation or size (shares)."""
 
-    by: Literal["elevation_deg", "truncation", "size"]
+    by: Condition
     low: float
     high: float
     queries: int
@@ -130,11 +131,12 @@ class Bin:
 class Calibration:
     """``similarity`` of the nearest frame and ``confidence`` of the service's box against the service's IoU.
 
-    ``rank_correlation``: Spearman's, of similarity and IoU. ``confidence_error``: expected calibration error.
+    ``rank_correlation``: Spearman's, of similarity and IoU; None where one of them is always the same.
+    ``confidence_error``: expected calibration error.
     """
 
     similarity: tuple[Bin, ...]
-    rank_correlation: float
+    rank_correlation: float | None
     confidence: tuple[Bin, ...]
     confidence_error: float | None
 

@@ -102,7 +102,10 @@ class Sampled:
         if not there:
             return None
         # A draw in which a category has no query with the figure says nothing of that category.
-        means = np.array([row[~np.isnan(row)].mean() for row in np.stack(there, axis=1)])
+        figures = np.stack(there)
+        known = ~np.isnan(figures)
+        means = np.where(known, figures, 0.0).sum(axis=0) / known.sum(axis=0)
+        means = means[known.any(axis=0)]
         low, high = np.quantile(means[1:], [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
         return Estimate(float(means[0]), float(low), float(high))
 

@@ -99,7 +99,7 @@ def errors_between(predicted: Array, true: Array, cameras: Array) -> Errors:
     cameras: (n, 6) fx, fy, cx, cy, width, height, pixels. Corners in the order of ``index.schema``, in the camera's
     frame, metres, all in front of the camera.
     """
-    there = np.flatnonzero(~np.isnan(predicted).any(axis=(1, 2)))
+    there = np.flatnonzero(answered(predicted))
     found = {field.name: np.full(len(predicted), np.nan) for field in fields(Errors)}
     found["iou"][:] = 0.0
     a, b, k = predicted[there], true[there], cameras[there]
@@ -113,6 +113,11 @@ def errors_between(predicted: Array, true: Array, cameras: Array) -> Errors:
     found["add_m"][there] = add(points_a, points_b)
     found["adds_m"][there] = adds(points_a, points_b)
     return Errors(**found)
+
+
+def answered(predicted: Array) -> NDArray[np.bool_]:
+    """(n, 8, 3) -> (n,): whether there is a prediction."""
+    return np.asarray(~np.isnan(predicted).any(axis=(1, 2)))
 
 
 def keypoints(corners: Array) -> Array:
@@ -173,8 +178,7 @@ class Things:
         centers = self.corners.mean(axis=1, keepdims=True)
         ahead = centers[:, 0, 2] > 0
         shares = projected(np.where(ahead[:, None, None], centers, 1.0), self.cameras)[:, 0] / self.cameras[:, 4:6]
-        inside: NDArray[np.bool_] = ((shares > 0) & (shares < 1)).all(axis=1)
-        return ahead & inside
+        return np.asarray(ahead & ((shares > 0) & (shares < 1)).all(axis=1))
 
 
 def matched(predicted: Array, things: Things, confidence: Array, mode: Mode) -> Rows:
@@ -184,7 +188,7 @@ def matched(predicted: Array, things: Things, confidence: Array, mode: Mode) -> 
     ``official``: the nearest, so that several may be taken for one thing. ``corrected``: in order of falling
     ``confidence`` (n,) the nearest that is still free.
     """
-    there = ~np.isnan(predicted).any(axis=(1, 2))
+    there = answered(predicted)
     result = np.where(there, np.arange(len(predicted)), -1)
     numbers, counts = np.unique(things.pictures, return_counts=True)
     for number in numbers[counts > 1]:
@@ -255,12 +259,12 @@ def detection(
     ranking = _ranked(predicted, things, confidence, mode)
     at = [_with_interval(ranking, sampled, mode, level, intervals) for level in _IOU_REPORTED]
     curves = {name: _curve(name, ranking, sampled, mode) for name in THRESHOLDS}
-    return Detection(mode, *at, curves, _mean_errors(ranking, sampled, mode))
+    return Detection(mode, at[0], at[1], at[2], curves, _mean_errors(ranking, sampled, mode))
 
 
 def _ranked(predicted: Array, things: Things, confidence: Array, mode: Mode) -> _Ranking:
     taken_for = matched(predicted, things, confidence, mode)
-    there = np.flatnonzero(~np.isnan(predicted).any(axis=(1, 2)))
+    there = np.flatnonzero(answered(predicted))
     instances = np.ones(len(predicted))
     if mode == "official":
         accepted = np.isin(things.pictures, things.pictures[things.centred()])
@@ -294,15 +298,18 @@ def _hits(name: str, ranking: _Ranking, mode: Mode, thresholds: Array) -> NDArra
 
 
 def _precision_of(hits: NDArray[np.bool_], ranking: _Ranking, rows: Rows, counts: Array) -> Array:
-    """(draws,) average precision of a category's queries ``rows`` (m,) that count (draws, m) times; hits (p,)."""
+    """Average precision of a category's queries ``rows`` (m,) that count (draws, m) times.
+
+    hits: (t, p), where t or draws is 1. Returns as many as the larger of both.
+    """
     column = np.full(len(ranking.instances), -1)
     column[rows] = np.arange(len(rows))
     total = counts @ ranking.instances[rows]
     chosen = column[ranking.rows] >= 0
-    of_predictions, right = counts[:, column[ranking.rows[chosen]]], hits[chosen]
+    of_predictions, right = counts[:, column[ranking.rows[chosen]]], hits[:, chosen]
     starts = np.flatnonzero(np.diff(ranking.place[chosen], prepend=-1))
     if len(starts) == 0:
-        return np.zeros(len(counts))
+        return np.zeros(max(len(counts), len(hits)))
     good, bad = (np.add.reduceat(of_predictions * part, starts, axis=1) for part in (right, ~right))
     return average_precision(good, bad, total)
 
@@ -312,13 +319,12 @@ def _curve(name: str, ranking: _Ranking, sampled: Sampled, mode: Mode) -> Curve:
     by_category = []
     for category in np.unique(sampled.categories):
         rows = np.flatnonzero(sampled.categories == category)
-        once = np.ones((1, len(rows)))
-        by_category.append([float(_precision_of(level, ranking, rows, once)[0]) for level in hits])
+        by_category.append(_precision_of(hits, ranking, rows, np.ones((1, len(rows)))))
     return Curve.of(THRESHOLDS[name], np.mean(by_category, axis=0))
 
 
 def _with_interval(ranking: _Ranking, sampled: Sampled, mode: Mode, level: float, intervals: bool) -> Estimate:
-    hits = _hits("iou", ranking, mode, np.array([level]))[0]
+    hits = _hits("iou", ranking, mode, np.array([level]))
     drawn = sampled if intervals else Sampled(sampled.categories, sampled.sequences, draws=1)
     estimate = drawn.statistic(lambda rows, counts: _precision_of(hits, ranking, rows, counts))
     assert estimate is not None  # an average precision is 0 where nothing is found

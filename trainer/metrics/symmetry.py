@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.iou import iou_3d
+from trainer.metrics.objectron import answered
 
 Array = NDArray[np.float64]
 
@@ -19,7 +20,7 @@ def turned_to_best(predicted: Array, true: Array, turns: int = _TURNS) -> Array:
     predicted, true: (n, 8, 3) corners in the order of ``index.schema``; rows of NaN, which stay, where there is none.
     """
     best = predicted.copy()
-    there = np.flatnonzero(~np.isnan(predicted).any(axis=(1, 2)))
+    there = np.flatnonzero(answered(predicted))
     for start in range(0, len(there), _BLOCK):
         rows = there[start : start + _BLOCK]
         turned = _turned(predicted[rows], turns)
