@@ -35,8 +35,9 @@ from index.schema import Box, Camera, Frame, GeometryError, Plane, View, clipped
 from index.search import FrameIndex
 from index.table import frame_from_row, table_from_frames
 from index.transfer import transfer_box
-from trainer.evaluate.boxes import Asked, Fitter
+from trainer.boxes import Asked, Fitter
 from trainer.evaluate.pose import Truths, measured, poses
+from trainer.evaluate.subject import nearest_rows
 from trainer.frames import Frames
 from trainer.metrics import Gallery, rankings
 
@@ -144,7 +145,7 @@ def ours(table: pa.Table, vectors: np.ndarray, index: FrameIndex, processes: int
     """The evaluation's own parts, one after the other."""
     queries = as_frames(table)
     with timed("search", stages):
-        similarities, rows = index.search(vectors, 10)
+        rows, similarities = nearest_rows(index, vectors, 10)
     with timed("boxes, three methods", stages), Fitter(index.table, processes=processes) as fitter:
         answers = fitter.answer(Asked(queries.table, rows, similarities), "boxes")
     plain, turned = (Truths.of(queries, names) for names in ((), SYMMETRIC))

@@ -13,10 +13,9 @@ from index.predict import DEFAULT_K, open_predictor
 from index.schema import Box, CorruptArtifactError, ForeignArtifactError, InvalidValueError
 from index.table import frame_from_row
 from trainer.baselines import RawPixels
+from trainer.boxes import METHODS, Asked, Fitter
 from trainer.evaluate import EvaluateConfig, Evaluation, conditions, evaluate, records_of, table
-from trainer.evaluate.boxes import Asked, Fitter
 from trainer.evaluate.records import SCHEMA
-from trainer.evaluate.schema import METHODS
 from trainer.frames import Frames
 from trainer.inference import embed_frames, predict_frame
 from trainer.picture import answer_sheet, draw_box, typical_rows

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from index.schema import box_corners
-from trainer.evaluate.boxes import Answers, Asked, Boxes
-from trainer.evaluate.schema import Bin, Calibration, Condition, Method, Pose, PoseFigures, Slice
+from trainer.boxes import Answers, Asked, Boxes, Method
+from trainer.evaluate.schema import Bin, Calibration, Condition, Pose, PoseFigures, Slice
 from trainer.frames import Frames
 from trainer.metrics import Curve, Errors, Estimate, Sampled, Things, detection, errors_between, turned_to_best
 from trainer.metrics.objectron import answered, keypoints, projected, viewpoint
