@@ -74,7 +74,7 @@ def test_the_table_shows_every_row(evaluation):
     text = table(evaluation)
     for name in rows_of(evaluation):
         assert name in text
-    assert "k = 10" in text
+    assert f"k = {DEFAULT_K}" in text
 
 
 def test_the_open_set_trial_is_reported(evaluation):
