@@ -24,11 +24,11 @@ Vectors = NDArray[np.float32]
 Rows = NDArray[np.int64]
 
 
-_BLOCK = 256  # queries of one search
+_BLOCK = 1024  # queries of one search: fewer at once take FAISS longer (256: four times as long)
 
 
 def nearest_rows(index: FrameIndex, vectors: Vectors, k: int) -> tuple[Rows, Vectors]:
-    """Of n queries (n, d) the rows (n, k) and similarities (n, k) of ``FrameIndex.search``, a block on each core."""
+    """Of n queries (n, d) the rows (n, k) and similarities (n, k) of ``FrameIndex.search``, blocks side by side."""
     blocks = [vectors[start : start + _BLOCK] for start in range(0, len(vectors), _BLOCK)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         found = list(pool.map(lambda block: index.search(block, k), blocks))
