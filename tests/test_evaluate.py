@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -13,8 +14,9 @@ from index.predict import DEFAULT_K, open_predictor
 from index.schema import Box, CorruptArtifactError, ForeignArtifactError, InvalidValueError
 from index.table import frame_from_row
 from trainer.baselines import RawPixels
-from trainer.boxes import METHODS, Asked, Fitter
+from trainer.boxes import METHODS, Asked, Boxes, Fitter
 from trainer.evaluate import EvaluateConfig, Evaluation, conditions, evaluate, records_of, table
+from trainer.evaluate.pose import Truths, measured
 from trainer.evaluate.records import SCHEMA
 from trainer.frames import Frames
 from trainer.inference import embed_frames, predict_frame
@@ -108,6 +110,18 @@ def test_records_hold_what_the_figures_are_of(evaluation, small_run):
     box = Box(np.reshape(own["box"]["rotation"], (3, 3)), own["box"]["center"], own["box"]["size"])
     truth = frames.frame(frames.table["id"].to_pylist().index(own["query"])).box
     assert iou_3d(box.corners[None], truth.corners[None])[0] == pytest.approx(own["iou"])
+
+
+def test_frames_without_boxes_have_no_errors(small_run):
+    frames = Frames.open(small_run.frames)
+    empty = pa.nulls(len(frames), frames.table.schema.field("box").type)
+    table = frames.table.set_column(frames.table.column_names.index("box"), "box", empty)
+    truths = Truths.of(Frames(frames.path, table), ("cup",))
+    assert len(truths) == 0
+    assert not truths.known.any()
+    assert [values.shape for values in truths.conditions.values()] == [(0,)] * 3
+    answers = {"paper": Boxes(np.full((len(frames), 15), np.nan), np.zeros(len(frames)))}
+    assert measured(answers, truths) == []
 
 
 def test_slices_and_bins_divide_the_queries(evaluation):

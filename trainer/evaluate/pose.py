@@ -90,8 +90,12 @@ class Truths:
 def _numbers(frames: Frames, column: str) -> Array:
     """(m, fields) of a struct column whose rows all are there."""
     parts = frames.table[column].combine_chunks().flatten()
-    values = [part.flatten() if pa.types.is_fixed_size_list(part.type) else part for part in parts]
-    return np.concatenate([np.asarray(v, np.float64).reshape(len(frames), -1) for v in values], axis=1)
+    columns = []
+    for part in parts:
+        several = pa.types.is_fixed_size_list(part.type)
+        values = np.asarray(part.flatten() if several else part, np.float64)
+        columns.append(values.reshape(len(frames), part.type.list_size if several else 1))
+    return np.concatenate(columns, axis=1)
 
 
 def _pictures(frames: Frames) -> NDArray[np.int64]:
