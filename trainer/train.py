@@ -37,6 +37,7 @@ from trainer.ntxent import NTXent
 from trainer.pairs import PairDataset, Pairing, PairOrder, Pictures
 from trainer.pose_identity import PoseIdentity
 from trainer.simsiam import SimSiam
+from trainer.tcn import TCN
 
 # Here, so that every process of a run has them: Lightning's own use of a function that PyTorch has renamed; exchanges
 # with gradients, whose successors PyTorch still moves about; and Lightning's advice to average over processes what the
@@ -95,7 +96,7 @@ class PairData(lightning.LightningDataModule):  # type: ignore[misc]
         self._frames, self._config = frames, config
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Batches (n, 2, s, s, 3) uint8, n this process's share of the batch size."""
+        """Batches (n, v, s, s, 3) uint8, v = 2 of pairs and 3 of triplets, n this process's share of the batch size."""
         config, processes = self._config, self.trainer.world_size
         if config.batch_size % processes or config.batch_size < 2 * processes:
             bound = f"a multiple of {processes}, one share of at least two pairs a process"
@@ -144,16 +145,15 @@ class Learner(lightning.LightningModule):  # type: ignore[misc]
             self.method = _method(config, backbone).to(memory_format=torch.channels_last)
 
     def training_step(self, batch: tuple[Tensor, Tensor, Tensor], _: int) -> Tensor:
-        """batch: views (n, 2, s, s, 3) uint8, their pair's track (n,) and times (n, 2) seconds."""
-        pairs, track, time_s = batch
-        x1, x2 = (network_input(views, IMAGENET_MEAN, IMAGENET_STD) for views in pairs.unbind(1))
+        """batch: views (n, v, s, s, 3) uint8 of pairs or triplets, their track (n,) and times (n, v) seconds."""
+        together, track, time_s = batch
+        views = [network_input(part, IMAGENET_MEAN, IMAGENET_STD) for part in together.unbind(1)]
         loss: Tensor
-        loss, self.projections = self.method(x1, x2, track, time_s)
+        loss, self.projections = self.method(*views, track=track, time_s=time_s)
         # Of all processes, or the curve would depend on their number. Not by Lightning's sync_dist: the first process
         # asks for values, for its progress bar, that the others never ask for, and all wait forever.
-        self.log(
-            "loss", _over_processes(loss.detach()), prog_bar=True, on_step=True, on_epoch=True, rank_zero_only=True
-        )
+        whole = _over_processes(loss.detach())
+        self.log("loss", whole, prog_bar=True, on_step=True, on_epoch=True, rank_zero_only=True)
         self.log("lr", self.optimizers().param_groups[0]["lr"], rank_zero_only=True)
         return loss
 
@@ -241,11 +241,13 @@ def _over_processes(value: Tensor) -> Tensor:
     return total / distributed.get_world_size()
 
 
-def _method(config: TrainConfig, backbone: nn.Module) -> SimSiam | NTXent | PoseIdentity:
+def _method(config: TrainConfig, backbone: nn.Module) -> SimSiam | NTXent | PoseIdentity | TCN:
     if config.loss == "simsiam":
         return SimSiam(backbone, config.projector_width, config.predictor_width)
     if config.loss == "pose_identity":
         return PoseIdentity(backbone, config.projector_width, config.temperature, config.identity)
+    if config.loss == "tcn":
+        return TCN(backbone, config.projector_width, config.margin)
     return NTXent(backbone, config.projector_width, config.temperature)
 
 
