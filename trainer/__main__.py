@@ -73,6 +73,9 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--out", type=Path, default=Path("evaluation.json"), help="default: %(default)s")
     evaluate.add_argument("-k", type=int)
     evaluate.add_argument("--queries", type=int, help="test frames at most")
+    retrieve = add(_retrieve, "measure an encoder by the classes of the videos that it finds", "frames", "encoder")
+    retrieve.add_argument("--out", type=Path, default=Path("retrieval.json"), help="default: %(default)s")
+    retrieve.add_argument("-k", type=int, nargs="+", help="numbers of neighbours (default: 1 5 10 20)")
     rebuild = add(_rebuild, "every stage that is not up to date: captures -> index", "captures", "run")
     _add_rebuild_options(rebuild)
     ask = add(_ask, "post the sample request to a running service and compare the answer with the truth", "sample")
@@ -268,6 +271,14 @@ def _evaluate(options: argparse.Namespace) -> None:
 
     config = EvaluateConfig(**_given(options, "k", "queries"))
     print(table(evaluate(options.frames, options.encoder, options.index, options.out, config)))
+
+
+def _retrieve(options: argparse.Namespace) -> None:
+    from index.encoder import open_encoder
+    from trainer.retrieve import KS, retrieval_table, write_retrieval
+
+    encoder = open_encoder(options.encoder)
+    print(retrieval_table(write_retrieval(options.frames, encoder, options.out, options.k or KS)))
 
 
 def _rebuild(options: argparse.Namespace) -> None:
