@@ -11,7 +11,7 @@ from index.iou import iou_3d
 from index.predict import open_predictor
 from index.schema import InvalidValueError
 from trainer.baselines import RawPixels
-from trainer.evaluate import EvaluateConfig, evaluate, table
+from trainer.evaluate import EvaluateConfig, Evaluation, evaluate, table
 from trainer.frames import Frames
 from trainer.inference import embed_frames, predict_frame
 from trainer.picture import answer_sheet, draw_box, typical_rows
@@ -25,7 +25,7 @@ def evaluation(small_run, tmp_path_factory):
 
 
 def rows_of(evaluation):
-    return {row["name"]: row for row in json.loads(evaluation.read_text())["rows"]}
+    return {row.name: row for row in Evaluation.read(evaluation).rows}
 
 
 def test_figures_are_what_the_predictions_give(small_run, evaluation):
@@ -39,9 +39,11 @@ def test_figures_are_what_the_predictions_give(small_run, evaluation):
         hits.setdefault(truth.category, []).append(iou > 0.5)
         right.setdefault(truth.category, []).append(prediction.neighbours[0].frame.category == truth.category)
     row = rows_of(evaluation)["trained encoder"]
-    assert row["iou_service"]["value"] == pytest.approx(np.mean([np.mean(h) for h in hits.values()]))
-    assert row["category"]["value"] == pytest.approx(np.mean([np.mean(r) for r in right.values()]))
-    assert row["iou_by_category"] == pytest.approx({c: np.mean(h) for c, h in hits.items()})
+    pose = row.pose("service")
+    assert pose.overall.iou_50.value == pytest.approx(np.mean([np.mean(h) for h in hits.values()]))
+    assert row.retrieval.category.value == pytest.approx(np.mean([np.mean(r) for r in right.values()]))
+    by_category = {category: figures.iou_50.value for category, figures in pose.by_category.items()}
+    assert by_category == pytest.approx({c: np.mean(h) for c, h in hits.items()})
 
 
 def test_rows_and_their_order_make_sense(evaluation):
@@ -53,14 +55,15 @@ def test_rows_and_their_order_make_sense(evaluation):
         "random network",
         "trained encoder",
     ]
-    assert rows["random box"]["iou_paper"]["value"] < rows["random in-category box"]["iou_paper"]["value"]
-    assert rows["random box"]["category"] is None
+    bounds = [rows[name].pose("paper").overall.iou_50 for name in ("random box", "random in-category box")]
+    assert bounds[0].value < bounds[1].value
+    assert rows["random box"].retrieval is rows["random box"].cost is None
     # Colours belong to the object here, so that even raw pixels find its other video.
-    assert rows["raw 16x16 pixels"]["reid_other_video"]["value"] > 0.6
+    assert rows["raw 16x16 pixels"].retrieval.other_video.mean_ap.value > 0.6
     for row in rows.values():
-        for figure in ("iou_paper", "category", "reid_other_video"):
-            if row[figure]:
-                assert row[figure]["low"] <= row[figure]["value"] <= row[figure]["high"]
+        for pose in row.poses:
+            for figure in (pose.overall.iou_50, pose.overall.azimuth_deg.median, pose.corrected.ap_iou_50):
+                assert figure.low <= figure.value <= figure.high
 
 
 def test_the_table_shows_every_row(evaluation):
@@ -71,19 +74,19 @@ def test_the_table_shows_every_row(evaluation):
 
 
 def test_the_open_set_trial_is_reported(evaluation):
-    trials = json.loads(evaluation.read_text())["open_set"]
-    assert list(trials) == ["1", "3"]  # no video has ten frames
-    for shares in trials.values():
-        assert 0 <= shares["accepts"] <= shares["right"] <= 1
-        assert 0 <= shares["false_accepts"] <= 1
+    trials = Evaluation.read(evaluation).open_set
+    assert [trial.views for trial in trials] == [1, 3]  # no video has ten frames
+    for trial in trials:
+        assert 0 <= trial.accepts <= trial.right <= 1
+        assert 0 <= trial.false_accepts <= 1
     assert " 3 frames of an object: the best match is right in " in table(evaluation)
 
 
 def test_fewer_queries_are_spread_evenly(small_run, tmp_path):
     config = EvaluateConfig(queries=6)
     out = evaluate(small_run.frames, small_run.encoder, small_run.index, tmp_path / "e.json", config)
-    content = json.loads(out.read_text())
-    assert (content["queries"], content["query_sequences"]) == (6, 6)
+    data = Evaluation.read(out).data
+    assert (data.queries, data.query_sequences) == (6, 6)
 
 
 def test_without_a_test_split_there_is_nothing_to_evaluate(small_run, tmp_path, monkeypatch):
