@@ -1,0 +1,184 @@
+"""Sweeps: which rows, under what budget; rows in processes of their own that fail alone and are not done twice."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from index.encoder import Spec
+from index.schema import InvalidValueError
+from trainer.__main__ import main
+from trainer.config import PRESETS
+from trainer.evaluate import EvaluateConfig, Evaluation
+from trainer.report.source import read_source
+from trainer.sweep.board import DONE, FAILED, Board, Status
+from trainer.sweep.job import EVALUATION, Job
+from trainer.sweep.plan import SweepConfig, budget, jobs_of
+from trainer.sweep.run import PROBLEM, failed, last_line, sweep
+from trainer.sweep.strategies import NEGATIVES, TABLE5, Strategy, chosen
+
+TINY = budget("scratch", epochs=1, input_size=32, batch_size=8, projector_width=32, predictor_width=8)
+
+
+def test_table_5_has_every_pair_and_augmentation_once():
+    assert len(TABLE5) == 12
+    configs = [strategy.config(PRESETS["scratch"], seed=3) for strategy in TABLE5]
+    assert len({(config.pairs, config.augmentation) for config in configs}) == 12
+    assert {(config.loss, config.window, config.together, config.seed) for config in configs} == {
+        ("simsiam", "anchor", 1, 3)
+    }
+
+
+def test_rows_with_negatives_differ_from_the_papers_own_in_the_loss_alone():
+    own = next(strategy for strategy in TABLE5 if strategy.name == "nearby-lc").config(PRESETS["paper"], 0)
+    for strategy in NEGATIVES:
+        config = strategy.config(PRESETS["paper"], 0)
+        assert config.loss == strategy.name
+        assert dataclasses.replace(config, loss=own.loss) == own
+
+
+def test_names_groups_and_folders_choose_rows(small_run):
+    names = [strategy.name for strategy in chosen(["raw", "table2", "raw", "nearby-px", str(small_run.encoder)])]
+    assert names[:2] == ["raw", "nearby-lc"]
+    assert names[-2:] == ["nearby-px", "given-encoder"]
+    assert len(names) == len(set(names))
+    with pytest.raises(InvalidValueError, match="table5"):
+        chosen(["nearest"])
+    with pytest.raises(InvalidValueError, match="kind"):
+        Strategy("x", "x", "given")
+
+
+def test_a_budget_is_a_presets_with_another_length():
+    epochs = budget("paper", epochs=5)
+    assert (epochs.epochs, epochs.warmup_epochs, epochs.max_minutes) == (5, 2, None)
+    minutes = budget("scratch", minutes=2, input_size=48)
+    assert (minutes.max_minutes, minutes.input_size, minutes.processes) == (2, 48, 1)
+    with pytest.raises(InvalidValueError, match="preset"):
+        budget("large")
+    with pytest.raises(InvalidValueError, match="epochs"):
+        budget("scratch", minutes=1, epochs=1)
+    with pytest.raises(InvalidValueError, match="seeds"):
+        SweepConfig(tuple(chosen(["raw"])), TINY, seeds=0)
+
+
+def test_only_what_is_drawn_at_random_has_several_seeds(small_run, tmp_path):
+    config = SweepConfig(tuple(chosen(["nearby-lc", "raw", "random"])), TINY, seeds=2)
+    rows = [(job.name, job.seed) for _, job in jobs_of(small_run.frames, tmp_path, config)]
+    assert rows == [("nearby-lc", 0), ("raw", 0), ("random", 0), ("nearby-lc", 1), ("random", 1)]
+
+
+def test_a_job_is_read_as_it_was_written(small_run, tmp_path):
+    config = SweepConfig(tuple(chosen([str(small_run.encoder)])), TINY)
+    ((folder, job),) = jobs_of(small_run.frames, tmp_path, config)
+    job.write(folder)
+    assert Job.read(folder) == job
+
+
+@pytest.fixture(scope="module")
+def swept(small_run, tmp_path_factory):
+    """A sweep of four rows of which one cannot work, and its rows' states."""
+    root = tmp_path_factory.mktemp("sweep")
+    broken = root / "broken"
+    broken.mkdir()
+    (broken / "encoder.json").write_text("{}")
+    rows = tuple(chosen(["bounds", "raw", "nearby-lc", str(broken)]))
+    config = SweepConfig(rows, TINY, jobs=2, evaluate=EvaluateConfig(queries=12))
+    return small_run.frames, root / "sweep", config, sweep(small_run.frames, root / "sweep", config)
+
+
+def test_a_row_that_fails_is_reported_and_stops_no_other(swept):
+    _, out, _, status = swept
+    assert {name: row.state for name, row in status.items()} == {
+        "bounds 0": DONE,
+        "raw 0": DONE,
+        "nearby-lc 0": DONE,
+        "given-broken 0": FAILED,
+    }
+    assert "encoder.json" in failed(status)["given-broken 0"]
+    source = read_source(out)
+    assert [entry.name for entry in source.entries] == ["nearby-lc", "raw", "given-broken"]
+    assert "encoder.json" in source.entries[-1].problem
+    assert [row.name for row in source.bounds] == ["random box", "random in-category box"]
+
+
+def test_rows_learn_what_they_say(swept):
+    _, out, _, _ = swept
+    spec = Spec.read(out / "rows" / "nearby-lc" / "seed-0" / "encoder")
+    assert spec.training["config"]["pairs"] == "nearby"
+    assert not spec.head  # pooled features, as in the paper
+    (row,) = Evaluation.read(out / "rows" / "nearby-lc" / "seed-0" / EVALUATION).rows
+    assert row.name == "Nearby - LC + PX"
+    assert row.pose("paper") is not None
+
+
+def test_what_is_finished_is_kept_and_what_failed_is_tried_again(swept):
+    frames, out, config, _ = swept
+    results = sorted(out.glob(f"rows/*/*/{EVALUATION}"))
+    before = {path: path.stat().st_mtime_ns for path in results}
+    again = sweep(frames, out, config)
+    assert {path: path.stat().st_mtime_ns for path in results} == before
+    assert [row.now for row in again.values()][:3] == ["kept"] * 3
+    assert again["given-broken 0"].state == FAILED
+
+
+def test_a_row_goes_on_after_the_stages_that_it_has_done(swept):
+    frames, out, config, _ = swept
+    folder = out / "rows" / "nearby-lc" / "seed-0"
+    (folder / EVALUATION).unlink()
+    encoder = folder / "encoder" / "encoder.json"
+    before = encoder.stat().st_mtime_ns
+    only = dataclasses.replace(config, strategies=tuple(chosen(["nearby-lc"])))
+    assert sweep(frames, out, only)["nearby-lc 0"].state == DONE
+    assert (folder / EVALUATION).exists()
+    assert encoder.stat().st_mtime_ns == before
+
+
+def test_a_sweep_of_another_budget_is_refused(swept):
+    frames, out, config, _ = swept
+    with pytest.raises(InvalidValueError, match="budget"):
+        sweep(frames, out, dataclasses.replace(config, base=dataclasses.replace(TINY, epochs=2)))
+
+
+def test_the_command_ends_in_the_report_and_says_what_failed(swept, capsys):
+    frames, out, _, _ = swept
+    broken = out.parent / "broken"
+    command = ["sweep", str(frames), str(out), "--strategies", "bounds", "raw", str(broken), "--epochs", "1"]
+    command += ["--input-size", "32", "--batch-size", "8", "--queries", "12"]
+    plan = json.loads((out / "sweep.json").read_text())
+    plan["budget"] |= {"projector_width": 1024, "predictor_width": 256}  # which the command has no options for
+    (out / "sweep.json").write_text(json.dumps(plan))
+    assert main(command) == 1
+    captured = capsys.readouterr()
+    assert "given-broken 0 failed" in captured.err
+    assert (out / "report" / "report.html").is_file()
+    assert json.loads((out / "report" / "report.json").read_text())["rows"][-1]["problem"]
+    assert (out / "rows" / "given-broken" / "seed-0" / PROBLEM).is_file()
+
+
+def test_the_last_line_of_a_log_is_a_bars_newest_state(tmp_path):
+    log = tmp_path / "log.txt"
+    assert last_line(log) == ""
+    log.write_bytes(b"start\nepoch 0:  1%\repoch 0: 50%\repoch 0: 99%\r\n  \n")
+    assert last_line(log) == "epoch 0: 99%"
+
+
+def test_the_board_tells_changes_and_shows_every_row():
+    told = io.StringIO()
+    rows = {"a": Status(), "b": Status()}
+    with Board(rows, Console(file=told, width=80)) as board:
+        board.update()
+        rows["a"].begin()
+        rows["a"].now = "epoch 1 [50%]"
+        board.update()
+        board.update()
+        rows["a"].end(FAILED, "no encoder")
+        rows["b"].end(DONE, "")
+    assert told.getvalue().splitlines() == ["a: running epoch 1 [50%]", "a: failed no encoder", "b: done"]
+    shown = io.StringIO()
+    Console(file=shown, width=80).print(board.table())
+    assert "2 of 2 rows" in shown.getvalue()
+    assert "no encoder" in shown.getvalue()
