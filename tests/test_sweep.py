@@ -12,33 +12,15 @@ from rich.console import Console
 from index.encoder import Spec
 from index.schema import InvalidValueError
 from trainer.__main__ import main
-from trainer.config import PRESETS
 from trainer.evaluate import EvaluateConfig, Evaluation
 from trainer.report.source import read_source
 from trainer.sweep.board import DONE, FAILED, Board, Status
 from trainer.sweep.job import EVALUATION, Job
+from trainer.sweep.lines import Line, chosen
 from trainer.sweep.plan import SweepConfig, budget, jobs_of
 from trainer.sweep.run import PROBLEM, failed, last_line, sweep
-from trainer.sweep.strategies import NEGATIVES, TABLE5, Strategy, chosen
 
 TINY = budget("scratch", epochs=1, input_size=32, batch_size=8, projector_width=32, predictor_width=8)
-
-
-def test_table_5_has_every_pair_and_augmentation_once():
-    assert len(TABLE5) == 12
-    configs = [strategy.config(PRESETS["scratch"], seed=3) for strategy in TABLE5]
-    assert len({(config.pairs, config.augmentation) for config in configs}) == 12
-    assert {(config.loss, config.window, config.together, config.seed) for config in configs} == {
-        ("simsiam", "anchor", 1, 3)
-    }
-
-
-def test_rows_with_negatives_differ_from_the_papers_own_in_the_loss_alone():
-    own = next(strategy for strategy in TABLE5 if strategy.name == "nearby-lc").config(PRESETS["paper"], 0)
-    for strategy in NEGATIVES:
-        config = strategy.config(PRESETS["paper"], 0)
-        assert config.loss == strategy.name
-        assert dataclasses.replace(config, loss=own.loss) == own
 
 
 def test_names_groups_and_folders_choose_rows(small_run):
@@ -49,7 +31,7 @@ def test_names_groups_and_folders_choose_rows(small_run):
     with pytest.raises(InvalidValueError, match="table5"):
         chosen(["nearest"])
     with pytest.raises(InvalidValueError, match="kind"):
-        Strategy("x", "x", "given")
+        Line("x", "x", "given")
 
 
 def test_a_budget_is_a_presets_with_another_length():

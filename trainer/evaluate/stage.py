@@ -15,11 +15,10 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from numpy.typing import NDArray
 
-from index.encoder import Encoder, Spec, open_encoder
+from index.encoder import Encoder, open_encoder
 from index.predict import open_predictor
 from index.search import FrameIndex
 from trainer.baselines import RawPixels
-from trainer.config import TrainConfig
 from trainer.evaluate.boxes import Asked, Fitter
 from trainer.evaluate.conditions import label_fractions, robustness
 from trainer.evaluate.config import EvaluateConfig
@@ -29,7 +28,7 @@ from trainer.evaluate.records import Records
 from trainer.evaluate.retrieval import retrieval
 from trainer.evaluate.schema import Evaluation, OpenSet, Row, records_of
 from trainer.evaluate.subject import Subject, Trial
-from trainer.export import export_random
+from trainer.export import export_untrained
 from trainer.frames import Frames
 from trainer.open_set import open_set
 
@@ -64,7 +63,7 @@ def evaluate(frames: Path, encoder: Path, index: Path, out: Path, config: Evalua
         rows = list(_random_boxes(run))
         pixels = Subject.embedding("raw 16x16 pixels", "pixels", RawPixels(), trial)
         rows.append(_measure(run, pixels, None))
-        untrained = _untrained(encoder, Path(folder) / "encoder", config.seed)
+        untrained = export_untrained(encoder, Path(folder) / "encoder", config.seed)
         random = Subject.embedding("random network", "random", open_encoder(untrained, config.device), trial)
         rows.append(_measure(run, random, untrained))
         own = Subject.embedding("trained encoder", "encoder", trained.encoder, trial, trained.index)
@@ -136,12 +135,6 @@ def _sequences(subject: Subject) -> NDArray[np.str_]:
     table = subject.index.table
     ids, objects = (table[name].to_pylist() for name in ("id", "object_id"))
     return np.array([known.get(frame, thing) for frame, thing in zip(ids, objects, strict=True)])
-
-
-def _untrained(encoder: Path, out: Path, seed: int) -> Path:
-    """The same network as ``encoder`` as it was before any training."""
-    spec = Spec.read(encoder)
-    return export_random(TrainConfig(architecture=spec.architecture, input_size=spec.input_size), out, seed)
 
 
 def _random_boxes(run: _Run) -> Iterator[Row]:

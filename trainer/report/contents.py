@@ -10,19 +10,11 @@ from trainer.report import published
 from trainer.report.orderings import Figure, classification, pose, reid
 from trainer.report.source import Entry, Source
 from trainer.report.tables import Cell, Column, Line, Table
+from trainer.strategies import TABLE_2
 
 PUBLISHED = "As published: other data (the real Objectron), other network and budget"
 _KS = ("R@1", "R@5", "R@10", "R@20")
-# What rows of table 2 are called in the paper, and here.
-_TABLE2 = {
-    "Nearby frame pairs": "nearby-lc",
-    "Distant frame pairs": "distant-full",
-    "Same frame pairs": "same-lc",
-    "NT-Xent": "ntxent",
-    "TCN": "tcn",
-    "Random embeddings": "random",
-}
-_TABLE4 = {name: row for name, row in _TABLE2.items() if name in published.TABLE4} | {"Single frame": "same-full"}
+_TABLE4 = {name: row for name, row in TABLE_2.items() if name in published.TABLE4} | {"Single frame": "same-full"}
 
 
 def tables(source: Source) -> list[Table]:
@@ -104,10 +96,10 @@ def table2(source: Source) -> Table:
     figures = [classification, pose, reid, _corrected, _other_video]
     lines = []
     for name, paper in published.TABLE2.items():
-        entry = source.entry(_TABLE2.get(name, ""))
+        entry = source.entry(TABLE_2.get(name, ""))
         here = _cells(entry, figures) if entry else tuple(Cell() for _ in figures)
         lines.append(Line(name, (*here, *_paper(paper, 3))))
-    others = [e for e in source.entries if e.kind != "learnt" and e.name not in _TABLE2.values()]
+    others = [e for e in source.entries if e.kind != "learnt" and e.name not in TABLE_2.values()]
     lines += [Line(entry.label, (*_cells(entry, figures), *_paper(None, 3))) for entry in others]
     return Table.marked(
         "table2",

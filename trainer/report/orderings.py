@@ -82,7 +82,7 @@ def _claims(source: Source) -> Iterator[tuple[str, str, str, str]]:
         yield "Distant pairs keep the identity best", "re-ID mAP", "distant-full", other
     for other in ("nearby-lc", "distant-full"):
         yield "Pairs of the same frame are worst at identity", "re-ID mAP", other, "same-lc"
-    for other in ("ntxent", "tcn"):
+    for other in ("nt-xent", "tcn"):
         yield "Negatives cost pose", "3D mAP", "nearby-lc", other
     for pairs in PAIRS:
         for stronger in STRONGER:

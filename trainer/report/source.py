@@ -13,9 +13,9 @@ from index.schema import InvalidValueError
 from trainer.evaluate.schema import Data, Evaluation, Row
 from trainer.metrics import Estimate
 from trainer.sweep.job import EVALUATION, JOB, RETRIEVAL, Job
+from trainer.sweep.lines import position
 from trainer.sweep.plan import PLAN
 from trainer.sweep.run import PROBLEM
-from trainer.sweep.strategies import position
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from index.schema import InvalidValueError
 from trainer.config import PRESETS, TrainConfig
 from trainer.evaluate import EvaluateConfig
 from trainer.sweep.job import Job
-from trainer.sweep.strategies import Strategy
+from trainer.sweep.lines import Line
 
 PLAN = "sweep.json"
 
@@ -30,7 +30,7 @@ PLAN = "sweep.json"
 class SweepConfig:
     """Which rows, and what each may cost."""
 
-    strategies: tuple[Strategy, ...]
+    strategies: tuple[Line, ...]
     base: TrainConfig  # the network and the budget of every row that is learnt
     seeds: int = 1
     jobs: int | None = None  # rows at a time; None: one, or one a GPU
