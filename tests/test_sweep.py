@@ -5,6 +5,10 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -15,7 +19,7 @@ from trainer.__main__ import main
 from trainer.evaluate import EvaluateConfig, Evaluation
 from trainer.report.source import read_source
 from trainer.sweep.board import DONE, FAILED, Board, Status
-from trainer.sweep.job import EVALUATION, Job
+from trainer.sweep.job import EVALUATION, Job, run
 from trainer.sweep.lines import Line, chosen
 from trainer.sweep.plan import SweepConfig, budget, jobs_of
 from trainer.sweep.run import PROBLEM, failed, last_line, sweep
@@ -62,29 +66,22 @@ def test_a_job_is_read_as_it_was_written(small_run, tmp_path):
 
 @pytest.fixture(scope="module")
 def swept(small_run, tmp_path_factory):
-    """A sweep of four rows of which one cannot work, and its rows' states."""
+    """A sweep of three rows of which one cannot work, and its rows' states."""
     root = tmp_path_factory.mktemp("sweep")
     broken = root / "broken"
     broken.mkdir()
     (broken / "encoder.json").write_text("{}")
-    rows = tuple(chosen(["bounds", "raw", "nearby-lc", str(broken)]))
-    config = SweepConfig(rows, TINY, jobs=2, evaluate=EvaluateConfig(queries=12))
+    config = SweepConfig(tuple(chosen(["raw", "nearby-lc", str(broken)])), TINY, 1, 2, EvaluateConfig(queries=12))
     return small_run.frames, root / "sweep", config, sweep(small_run.frames, root / "sweep", config)
 
 
 def test_a_row_that_fails_is_reported_and_stops_no_other(swept):
     _, out, _, status = swept
-    assert {name: row.state for name, row in status.items()} == {
-        "bounds 0": DONE,
-        "raw 0": DONE,
-        "nearby-lc 0": DONE,
-        "given-broken 0": FAILED,
-    }
+    assert [row.state for row in status.values()] == [DONE, DONE, FAILED]
     assert "encoder.json" in failed(status)["given-broken 0"]
     source = read_source(out)
     assert [entry.name for entry in source.entries] == ["nearby-lc", "raw", "given-broken"]
     assert "encoder.json" in source.entries[-1].problem
-    assert [row.name for row in source.bounds] == ["random box", "random in-category box"]
 
 
 def test_rows_learn_what_they_say(swept):
@@ -97,26 +94,49 @@ def test_rows_learn_what_they_say(swept):
     assert row.pose("paper") is not None
 
 
-def test_what_is_finished_is_kept_and_what_failed_is_tried_again(swept):
-    frames, out, config, _ = swept
-    results = sorted(out.glob(f"rows/*/*/{EVALUATION}"))
-    before = {path: path.stat().st_mtime_ns for path in results}
-    again = sweep(frames, out, config)
-    assert {path: path.stat().st_mtime_ns for path in results} == before
-    assert [row.now for row in again.values()][:3] == ["kept"] * 3
-    assert again["given-broken 0"].state == FAILED
-
-
-def test_a_row_goes_on_after_the_stages_that_it_has_done(swept):
+def test_finished_rows_are_kept_and_the_others_go_on_where_they_were(swept):
     frames, out, config, _ = swept
     folder = out / "rows" / "nearby-lc" / "seed-0"
     (folder / EVALUATION).unlink()
-    encoder = folder / "encoder" / "encoder.json"
-    before = encoder.stat().st_mtime_ns
-    only = dataclasses.replace(config, strategies=tuple(chosen(["nearby-lc"])))
-    assert sweep(frames, out, only)["nearby-lc 0"].state == DONE
+    kept = [folder / "encoder" / "encoder.json", out / "rows" / "raw" / "seed-0" / EVALUATION]
+    before = [path.stat().st_mtime_ns for path in kept]
+    again = sweep(frames, out, config)
+    assert [row.state for row in again.values()] == [DONE, DONE, FAILED]
+    assert again["raw 0"].now == "kept"
     assert (folder / EVALUATION).exists()
-    assert encoder.stat().st_mtime_ns == before
+    assert [path.stat().st_mtime_ns for path in kept] == before
+
+
+def test_random_boxes_are_a_row_as_well(small_run, tmp_path):
+    config = SweepConfig(tuple(chosen(["bounds"])), TINY, evaluate=EvaluateConfig(queries=12))
+    ((folder, job),) = jobs_of(small_run.frames, tmp_path, config)
+    job.write(folder)
+    run(folder)
+    rows = Evaluation.read(folder / EVALUATION).rows
+    assert [row.name for row in rows] == ["random box", "random in-category box"]
+    assert all(row.pose("paper") for row in rows)
+
+
+def test_a_row_ends_with_its_sweep():
+    child = "import os, sys, time; from trainer.sweep.watch import end_with; end_with(int(sys.argv[1])); time.sleep(60)"
+    start = "[sys.executable, '-c', sys.argv[1], str(os.getpid())]"
+    parent = f"import os, subprocess, sys; c = subprocess.Popen({start}); print(c.pid, flush=True); c.wait()"
+    with subprocess.Popen([sys.executable, "-c", parent, child], stdout=subprocess.PIPE, text=True) as process:
+        pid = int(process.stdout.readline())
+        assert Path(f"/proc/{pid}").exists()
+        process.kill()
+    deadline = time.monotonic() + 30
+    while _runs(pid) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not _runs(pid)
+
+
+def _runs(pid: int) -> bool:
+    """Whether the process is there and is no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def test_a_sweep_of_another_budget_is_refused(swept):
@@ -128,7 +148,7 @@ def test_a_sweep_of_another_budget_is_refused(swept):
 def test_the_command_ends_in_the_report_and_says_what_failed(swept, capsys):
     frames, out, _, _ = swept
     broken = out.parent / "broken"
-    command = ["sweep", str(frames), str(out), "--strategies", "bounds", "raw", str(broken), "--epochs", "1"]
+    command = ["sweep", str(frames), str(out), "--strategies", "raw", str(broken), "--epochs", "1"]
     command += ["--input-size", "32", "--batch-size", "8", "--queries", "12"]
     plan = json.loads((out / "sweep.json").read_text())
     plan["budget"] |= {"projector_width": 1024, "predictor_width": 256}  # which the command has no options for
@@ -159,7 +179,7 @@ def test_the_board_tells_changes_and_shows_every_row():
         board.update()
         rows["a"].end(FAILED, "no encoder")
         rows["b"].end(DONE, "")
-    assert told.getvalue().splitlines() == ["a: running epoch 1 [50%]", "a: failed no encoder", "b: done"]
+    assert told.getvalue().splitlines() == ["a: running", "a: failed no encoder", "b: done"]
     shown = io.StringIO()
     Console(file=shown, width=80).print(board.table())
     assert "2 of 2 rows" in shown.getvalue()

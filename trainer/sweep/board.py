@@ -62,7 +62,9 @@ class Board:
         for name, status in self._rows.items():
             if status.state != self._told.get(name, WAITING):
                 self._told[name] = status.state
-                self._console.print(f"{name}: {status.state} {status.now}".rstrip(), markup=False, highlight=False)
+                now = "" if status.state == RUNNING else status.now
+                line = f"{name}: {status.state} {now}".rstrip()
+                self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def table(self) -> Table:
         """All rows, and above them how many are done."""

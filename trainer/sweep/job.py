@@ -10,12 +10,9 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import sys
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 from index.encoder import Encoder, Spec, open_encoder
@@ -27,12 +24,12 @@ from trainer.export import export, export_pretrained, export_random
 from trainer.frames import Frames
 from trainer.rebuild import Stages
 from trainer.retrieve import write_retrieval
+from trainer.sweep.watch import end_with
 from trainer.train import CHECKPOINT, train
 
 JOB = "job.json"
 EVALUATION = "evaluation.json"
 RETRIEVAL = "retrieval.json"  # where no frame has a box, and there is more than one class
-_WATCH_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -75,6 +72,7 @@ def run(folder: Path) -> None:
     artefact = make_encoder(job, folder, stages)
     inputs = {"made": stages.done.get("export"), "data": job.data, "config": asdict(job.evaluate)}
     stages.run("evaluate", inputs, folder / EVALUATION, lambda: _measure(job, folder, artefact))
+    (folder / EVALUATION).touch()  # newer than the job that asked for it: finished
 
 
 def make_encoder(job: Job, folder: Path, stages: Stages) -> Path | None:
@@ -111,8 +109,12 @@ def _measure(job: Job, folder: Path, artefact: Path | None) -> None:
 
 
 def main() -> int:
-    """Runs the row of the folder that is the one argument; returns the exit status."""
-    Thread(target=_end_with_the_sweep, args=(os.getppid(),), daemon=True).start()
+    """Runs the row of the folder that is the first argument; returns the exit status.
+
+    The second, if there is one, is the process that this one ends with.
+    """
+    if len(sys.argv) > 2:
+        end_with(int(sys.argv[2]))
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     try:
         run(Path(sys.argv[1]))
@@ -120,13 +122,6 @@ def main() -> int:
         sys.stderr.write(f"\n{error}\n")
         return 1
     return 0
-
-
-def _end_with_the_sweep(parent: int) -> None:
-    """A sweep that is killed leaves no row behind that another could run into."""
-    while os.getppid() == parent:
-        time.sleep(_WATCH_S)
-    os._exit(1)
 
 
 if __name__ == "__main__":

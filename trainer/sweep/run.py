@@ -141,7 +141,7 @@ class _Processes:
             job.write(folder)
         (folder / PROBLEM).unlink(missing_ok=True)
         slot = min(set(range(self._slots)) - {slot for slot, _ in self.running.values()})
-        command = [sys.executable, "-m", "trainer.sweep.job", str(folder)]
+        command = [sys.executable, "-m", "trainer.sweep.job", str(folder), str(os.getpid())]
         with (folder / LOG).open("ab") as log:
             process = subprocess.Popen(
                 command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=_environment(slot)
