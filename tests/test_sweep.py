@@ -10,14 +10,19 @@ import sys
 import time
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
 from index.encoder import Spec
 from index.schema import InvalidValueError
 from trainer.__main__ import main
+from trainer.baselines import RawPixels
 from trainer.evaluate import EvaluateConfig, Evaluation
 from trainer.report.source import read_source
+from trainer.report.write import report
+from trainer.retrieve import retrieve
 from trainer.sweep.board import DONE, FAILED, Board, Status
 from trainer.sweep.job import EVALUATION, Job, run
 from trainer.sweep.lines import Line, chosen
@@ -115,6 +120,29 @@ def test_random_boxes_are_a_row_as_well(small_run, tmp_path):
     rows = Evaluation.read(folder / EVALUATION).rows
     assert [row.name for row in rows] == ["random box", "random in-category box"]
     assert all(row.pose("paper") for row in rows)
+
+
+def test_of_frames_without_boxes_classes_are_retrieved(small_run, tmp_path):
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    (frames / "shards").symlink_to(small_run.frames / "shards")
+    table = pq.read_table(small_run.frames / "frames.parquet")
+    place = table.schema.get_field_index("box")
+    blank = table.set_column(place, table.schema.field("box"), pa.nulls(len(table), table.schema.field("box").type))
+    pq.write_table(blank, frames / "frames.parquet")
+    out, config = tmp_path / "sweep", SweepConfig(tuple(chosen(["random", "raw"])), TINY)
+    for folder, job in jobs_of(frames, out, config):
+        job.write(folder)
+        run(folder)
+    (out / "sweep.json").write_text(json.dumps({"frames": str(frames), "budget": dataclasses.asdict(TINY)}))
+    content = json.loads(report(out, tmp_path / "report").with_name("report.json").read_text())
+    tables = {table["id"]: table for table in content["tables"]}
+    assert set(tables) == {"table2", "table4"}  # there is no pose
+    cells = {row["label"]: row["cells"] for row in tables["table4"]["rows"]}
+    expected = retrieve(frames, RawPixels())["recall"]
+    assert [cell["value"] for cell in cells["Raw 16x16 pixels"][:4]] == [e["value"] for e in expected["voted"].values()]
+    assert cells["Random embeddings"][4]["value"] is not None
+    assert content["failures"] is None
 
 
 def test_a_row_ends_with_its_sweep():

@@ -124,16 +124,12 @@ def _other_video(row: Row) -> Estimate | None:
 
 def table4(source: Source) -> Table:
     """Retrieval of actions: the paper's tables 3 and 4."""
-    named = {name: row for row, name in _TABLE4.items()}
     lines = []
-    for entry in source.entries:
-        voted = tuple(Cell.of(entry.recall("voted", k)) for k in _KS)
-        pooled = tuple(Cell.of(entry.recall("pooled", k)) for k in _KS)
-        paper = published.TABLE4.get(named.get(entry.name, ""))
-        lines.append(Line(named.get(entry.name, entry.label), (*voted, *pooled, *_paper(paper, len(_KS)))))
-    for name, row in (published.TABLE3 | published.TABLE4).items():
-        if name not in _TABLE4:
-            lines.append(Line(name, (*(Cell() for _ in range(2 * len(_KS))), *_paper(row, len(_KS))), published=True))
+    for name, paper in (published.TABLE3 | published.TABLE4).items():
+        entry = source.entry(_TABLE4.get(name, ""))
+        lines.append(Line(name, (*_recalls(entry), *_paper(paper, len(_KS))), published=entry is None))
+    others = [entry for entry in source.entries if entry.retrievals and entry.name not in _TABLE4.values()]
+    lines += [Line(entry.label, (*_recalls(entry), *_paper(None, len(_KS)))) for entry in others]
     columns = [Column(k, "percent") for k in _KS]
     return Table.marked(
         "table4",
@@ -144,6 +140,11 @@ def table4(source: Source) -> Table:
         lines,
         (("voted", len(_KS)), ("pooled", len(_KS)), ("published, real UCF101", len(_KS))),
     )
+
+
+def _recalls(entry: Entry | None) -> tuple[Cell, ...]:
+    """Voted, then pooled."""
+    return tuple(Cell.of(entry.recall(how, k) if entry else None) for how in ("voted", "pooled") for k in _KS)
 
 
 def table5(source: Source) -> Table:

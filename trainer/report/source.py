@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -136,17 +136,14 @@ def _evaluated(folder: Path) -> Evaluation | None:
 
 
 def _with_seed(entry: Entry | None, job: Job, folder: Path) -> Entry:
+    """The line of the tables with what one more seed gave."""
     entry = entry or Entry(job.name, job.label, job.kind, encoder=_artefact(folder))
-    evaluation, problem = _evaluated(folder), folder / PROBLEM
-    retrieval = folder / RETRIEVAL
-    return Entry(
-        entry.name,
-        entry.label,
-        entry.kind,
-        entry.rows + (evaluation.rows if evaluation else ()),
-        entry.retrievals + ((json.loads(retrieval.read_text()),) if retrieval.exists() else ()),
-        entry.encoder,
-        problem.read_text().strip() if problem.exists() else entry.problem,
+    evaluation, problem, retrieval = _evaluated(folder), folder / PROBLEM, folder / RETRIEVAL
+    return replace(
+        entry,
+        rows=entry.rows + (evaluation.rows if evaluation else ()),
+        retrievals=entry.retrievals + ((json.loads(retrieval.read_text()),) if retrieval.exists() else ()),
+        problem=problem.read_text().strip() if problem.exists() else entry.problem,
     )
 
 

@@ -145,7 +145,7 @@ def _facts(source: Source, shown: Entry | None) -> list[tuple[str, str]]:
         ("rows", str(len(source.entries))),
         ("seeds", str(source.seeds)),
     ]
-    if source.budget is not None:
+    if source.budget is not None and any(entry.kind == "learnt" for entry in source.entries):
         facts.append(("each learnt for", _budget(source.budget)))
         facts.append(("network", f"{source.budget['architecture']}, {source.budget['input_size']} px"))
     if shown is not None:
