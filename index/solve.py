@@ -81,6 +81,12 @@ class _Scratch(NamedTuple):
     jacobian: Array
     corners: Array
     rotation: Array
+    halves: Array  # (3,) metres, of the size
+
+
+@compiled
+def _scratch(rows: int) -> _Scratch:
+    return _Scratch(np.zeros(rows), np.zeros((rows, _UNKNOWNS)), np.zeros((8, 3)), np.zeros((3, 3)), np.zeros(3))
 
 
 @compiled
@@ -96,8 +102,7 @@ def solve(priors: Prior, sights: Sights, ground: Ground) -> Solutions:
         np.zeros((n, _UNKNOWNS, _UNKNOWNS)),
         np.zeros(n),
     )
-    now = _Scratch(np.zeros(rows), np.zeros((rows, _UNKNOWNS)), np.zeros((8, 3)), np.zeros((3, 3)))
-    tried = _Scratch(np.zeros(rows), np.zeros((rows, _UNKNOWNS)), np.zeros((8, 3)), np.zeros((3, 3)))
+    spare, other = _scratch(rows), _scratch(rows)
     for i in range(n):
         prior = Prior(
             priors.rotation[i],
@@ -107,8 +112,8 @@ def solve(priors: Prior, sights: Sights, ground: Ground) -> Solutions:
             priors.size_precision[i],
             priors.yaw_precision[i],
         )
-        state, firmness = _start(prior, sights, ground, now)
-        cost = _descend(state, prior, sights, ground, firmness, now, tried)
+        state, firmness = _start(prior, sights, ground, spare)
+        cost, now = _descend(state, prior, sights, ground, firmness, spare, other)
         out.costs[i] = cost if _is_solid(state) else np.inf
         out.states[i], out.corners[i], out.rotations[i] = state, now.corners, now.rotation
         out.information[i] = now.jacobian.T @ now.jacobian
@@ -139,7 +144,7 @@ def _start(prior: Prior, sights: Sights, ground: Ground, scratch: _Scratch) -> t
                 guess[k] = eye[k] + distance * ray[k]
                 guess[4 + k] = prior.log_size[k] + math.log(scale)
             firm = 1 / (ground.relative * distance)
-            cost = _evaluate(guess, prior, sights, ground, firm, scratch)
+            cost = _evaluate(guess, prior, sights, ground, firm, scratch, False)
             if cost < lowest:
                 lowest, firmness = cost, firm
                 best[:] = guess
@@ -190,57 +195,110 @@ def _descend(
     firmness: float,
     now: _Scratch,
     tried: _Scratch,
-) -> float:
-    """Moves ``state`` to the least cost nearby, which it returns; ``now`` belongs to it."""
-    cost = _evaluate(state, prior, sights, ground, firmness, now)
+) -> tuple[float, _Scratch]:
+    """Moves ``state`` to the least cost nearby; returns that, and of the two scratches the one that belongs to it."""
+    cost = _evaluate(state, prior, sights, ground, firmness, now, True)
+    normal, gradient = np.empty((_UNKNOWNS, _UNKNOWNS)), np.empty(_UNKNOWNS)
+    factor, moved = np.empty((_UNKNOWNS, _UNKNOWNS)), np.empty(_UNKNOWNS)
     damping = 1e-3
     for _ in range(_STEPS):
         if not cost < np.inf:
             break
-        normal, gradient = now.jacobian.T @ now.jacobian, now.jacobian.T @ now.residuals
+        _normal_equations(now, normal, gradient)
         gained = 0.0
         for _ in range(_TRIES):
-            damped = normal.copy()
-            for k in range(_UNKNOWNS):
-                damped[k, k] += damping * normal[k, k] + 1e-12
-            moved = state - np.linalg.solve(damped, gradient)
-            reached = _evaluate(moved, prior, sights, ground, firmness, tried)
-            if reached < cost:
-                gained = cost - reached
-                state[:] = moved
-                damping = max(damping / 8, 1e-9)
-                break
+            if _step(normal, gradient, damping, factor, moved):
+                for k in range(_UNKNOWNS):
+                    moved[k] += state[k]
+                reached = _evaluate(moved, prior, sights, ground, firmness, tried, True)
+                if reached < cost:
+                    gained, cost = cost - reached, reached
+                    state[:] = moved
+                    now, tried = tried, now
+                    damping = max(damping / 8, 1e-9)
+                    break
             damping *= 4
-        cost = _evaluate(state, prior, sights, ground, firmness, now)
         if gained <= _ENOUGH * (1 + cost):
             break
-    return cost
+    return cost, now
 
 
 @compiled
-def _evaluate(state: Array, prior: Prior, sights: Sights, ground: Ground, firmness: float, scratch: _Scratch) -> float:
-    """Fills ``scratch`` for this state and returns the cost; infinite where a corner is behind a camera."""
+def _normal_equations(scratch: _Scratch, normal: Array, gradient: Array) -> None:
+    """Fills the lower half of J^T J (7, 7) and J^T r (7,); by hand, because calling BLAS takes longer than this."""
+    residuals, jacobian = scratch.residuals, scratch.jacobian
+    normal[:] = 0.0
+    gradient[:] = 0.0
+    for row in range(len(residuals)):
+        for i in range(_UNKNOWNS):
+            gradient[i] += jacobian[row, i] * residuals[row]
+            for j in range(i + 1):
+                normal[i, j] += jacobian[row, i] * jacobian[row, j]
+
+
+@compiled
+def _step(normal: Array, gradient: Array, damping: float, factor: Array, out: Array) -> bool:
+    """Puts the damped step into ``out`` (Cholesky); False where rounding leaves no positive pivot."""
+    for i in range(_UNKNOWNS):
+        for j in range(i + 1):
+            value = normal[i, j] + (damping * normal[i, i] + 1e-12 if i == j else 0.0)
+            for k in range(j):
+                value -= factor[i, k] * factor[j, k]
+            if i > j:
+                factor[i, j] = value / factor[j, j]
+            elif value > 0:
+                factor[i, i] = math.sqrt(value)
+            else:
+                return False
+    for i in range(_UNKNOWNS):
+        out[i] = -gradient[i]
+        for k in range(i):
+            out[i] -= factor[i, k] * out[k]
+        out[i] /= factor[i, i]
+    for i in range(_UNKNOWNS - 1, -1, -1):
+        for k in range(i + 1, _UNKNOWNS):
+            out[i] -= factor[k, i] * out[k]
+        out[i] /= factor[i, i]
+    return True
+
+
+@compiled
+def _evaluate(
+    state: Array,
+    prior: Prior,
+    sights: Sights,
+    ground: Ground,
+    firmness: float,
+    scratch: _Scratch,
+    derive: bool,
+) -> float:
+    """Fills ``scratch`` for this state, the Jacobian only if it is to ``derive``, and returns the cost.
+
+    Infinite where a corner is behind a camera.
+    """
     turn(prior.rotation, prior.up, state[3], scratch.rotation)
-    _place(state, scratch.rotation, scratch.corners)
-    scratch.jacobian[:] = 0.0
+    _place(state, scratch)
+    if derive:
+        scratch.jacobian[:] = 0.0
     for picture in range(len(sights.rects)):
-        if not _see(picture, state, prior, sights, scratch):
+        if not _see(picture, state, prior, sights, scratch, derive):
             return np.inf
     row = 4 * len(sights.rects)
     residuals, jacobian = scratch.residuals, scratch.jacobian
-    expected = prior.height * math.exp(state[5])
+    expected = prior.height * 2 * scratch.halves[1]
     residuals[row] = firmness * (ground.offset - expected)
     for k in range(3):
         residuals[row] += firmness * ground.normal[k] * state[k]
-        jacobian[row, k] = firmness * ground.normal[k]
-    jacobian[row, 5] = -firmness * expected
     residuals[row + 1] = prior.yaw_precision * state[3]
-    jacobian[row + 1, 3] = prior.yaw_precision
     for i in range(3):
         residuals[row + 2 + i] = 0.0
         for k in range(3):
             residuals[row + 2 + i] += prior.size_precision[i, k] * (state[4 + k] - prior.log_size[k])
-            jacobian[row + 2 + i, 4 + k] = prior.size_precision[i, k]
+    if derive:
+        jacobian[row, :3] = firmness * ground.normal
+        jacobian[row, 5] = -firmness * expected
+        jacobian[row + 1, 3] = prior.yaw_precision
+        jacobian[row + 2 :, 4:] = prior.size_precision
     cost = 0.0
     for i in range(len(residuals)):
         cost += residuals[i] ** 2
@@ -260,18 +318,20 @@ def turn(rotation: Array, up: Array, yaw: float, out: Array) -> None:
 
 
 @compiled
-def _place(state: Array, rotation: Array, out: Array) -> None:
-    """The corners, in the order of ``index.schema``."""
+def _place(state: Array, scratch: _Scratch) -> None:
+    """The size's halves and the corners, in the order of ``index.schema``."""
+    for axis in range(3):
+        scratch.halves[axis] = 0.5 * math.exp(state[4 + axis])
     for corner in range(8):
         for k in range(3):
-            out[corner, k] = state[k]
+            scratch.corners[corner, k] = state[k]
             for axis in range(3):
-                half = 0.5 * math.exp(state[4 + axis])
-                out[corner, k] += rotation[k, axis] * (half if corner & (4 >> axis) else -half)
+                half = scratch.halves[axis] if corner & (4 >> axis) else -scratch.halves[axis]
+                scratch.corners[corner, k] += scratch.rotation[k, axis] * half
 
 
 @compiled
-def _see(picture: int, state: Array, prior: Prior, sights: Sights, scratch: _Scratch) -> bool:
+def _see(picture: int, state: Array, prior: Prior, sights: Sights, scratch: _Scratch, derive: bool) -> bool:
     """Residuals and derivatives of one picture's rectangle; False where a corner is behind the camera."""
     camera, t = sights.cameras[picture], sights.camera_from_world[picture]
     sides = (np.inf, np.inf, -np.inf, -np.inf)
@@ -297,7 +357,8 @@ def _see(picture: int, state: Array, prior: Prior, sights: Sights, scratch: _Scr
             scratch.residuals[row] = 0.0
             continue
         scratch.residuals[row] = excess * sights.precisions[picture]
-        _differentiate(row, outmost[side], side % 2, sights.precisions[picture], camera, t, state, prior, scratch)
+        if derive:
+            _differentiate(row, outmost[side], side % 2, sights.precisions[picture], camera, t, state, prior, scratch)
     return True
 
 
@@ -334,6 +395,6 @@ def _differentiate(
     j[0], j[1], j[2] = g0, g1, g2
     j[3] = g0 * (u[1] * a2 - u[2] * a1) + g1 * (u[2] * a0 - u[0] * a2) + g2 * (u[0] * a1 - u[1] * a0)
     for k in range(3):
-        half = 0.5 * math.exp(state[4 + k])
+        half = scratch.halves[k]
         towards = g0 * scratch.rotation[0, k] + g1 * scratch.rotation[1, k] + g2 * scratch.rotation[2, k]
         j[4 + k] = towards * (half if corner & (4 >> k) else -half)

@@ -6,7 +6,7 @@ Layout::
     <root>/versions/<name>/
         vectors.npy                     (n, d) float32, unit rows
         identities.npy                  (n, e) float32, unit rows, where the encoder has an identity map
-        frames.parquet                  index.table's columns, thumbnail_offset, thumbnail_length
+        frames.parquet                  index.table's columns and ORIGIN's, thumbnail_offset, thumbnail_length
         thumbnails.tar                  one JPEG a frame
         map.npy                         (n, 2) float32, the vectors laid out in the plane; optional
         encoder/                        a copy of the encoder's artefact directory
@@ -24,8 +24,8 @@ import json
 import mmap
 import os
 import shutil
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -33,10 +33,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from index.confidence import Calibration
 from index.encoder import file_digest
+from index.history import History
 from index.identity_map import read_identity_map, to_identities
 from index.layout import Layout
 from index.recognition import Recognition
@@ -54,6 +56,10 @@ from index.table import table_from_frames
 FORMAT = "nearpose-index-1"
 
 
+class OutdatedError(ArtifactError):
+    """Another version has become current meanwhile. Carries ``path`` and ``reason``."""
+
+
 class IndexVersion(FrameIndex):
     """A version on disk, opened: its checksums hold, its vectors are mapped into memory."""
 
@@ -69,6 +75,7 @@ class IndexVersion(FrameIndex):
             self.identities = np.load(path / "identities.npy", mmap_mode="r", allow_pickle=False)
         self.recognition = [Recognition.from_manifest(value) for value in self.manifest.get("recognition") or []]
         self.calibration = Calibration.from_manifest(self.manifest.get("calibration"))
+        self.history = History.from_manifest(self.manifest.get("history"))
         with (path / "thumbnails.tar").open("rb") as file:  # mapped: it may be removed while this version answers
             self._thumbnails = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
@@ -140,13 +147,44 @@ def rollback(root: Path, version: str | None = None) -> str:
     if version not in names:
         raise InvalidValueError("version", version, f"one of {', '.join(names)}")
     verify_version(root / "versions" / version)
-    _switch(root, version)
+    with _alone(root):
+        _switch(root, version)
     return version
 
 
 def verify_version(path: Path) -> None:
     """Checks every file of a version against its manifest. Raises CorruptArtifactError naming the first bad one."""
     _check_files(path, read_manifest(path))
+
+
+@dataclass(frozen=True, eq=False)
+class Content:
+    """What a version is written from.
+
+    Attributes:
+        vectors: (n, d) float32 with unit rows, of ``encoder``.
+        table: n rows with the columns of ``index.table``, and perhaps those of ORIGIN; ids must differ.
+        thumbnails: n JPEGs.
+        encoder: the encoder's artefact directory; it is copied.
+        calibration: of the boxes' confidence; None: the one that ships is used.
+        recognition: from when on a match counts as known; empty: nothing is called known or unknown.
+        layout: (n, 2) float32, the vectors laid out in the plane, to look at.
+        history: which sources the frames are of; None: that is not known.
+    """
+
+    vectors: Vectors
+    table: pa.Table
+    thumbnails: Iterable[bytes]
+    encoder: Path
+    encoder_digest: str
+    calibration: Calibration | None = None
+    recognition: Sequence[Recognition] = ()
+    layout: Layout | None = None
+    history: History | None = None
+
+    def __post_init__(self) -> None:
+        if len(pc.unique(self.table["id"])) != len(self.table):
+            raise InvalidValueError("frames", f"{len(self.table)} frames", "frames with ids that differ")
 
 
 def write_index(
@@ -161,62 +199,81 @@ def write_index(
     recognition: Sequence[Recognition] = (),
     layout: Layout | None = None,
 ) -> str:
-    """Writes a new version and makes it current.
+    """``write_version`` of n frames whose origin is not told; the other arguments are those of ``Content``."""
+    table = table_from_frames(frames)
+    content = Content(vectors, table, thumbnails, encoder, encoder_digest, calibration, recognition, layout)
+    return write_version(root, content, keep)
+
+
+def write_version(root: Path, content: Content, keep: int = 5, base: str | None = None) -> str:
+    """Writes a new version and makes it current; returns its name.
 
     Args:
-        vectors: (n, d) float32 with unit rows, of ``encoder``.
-        frames: n frames; their ids must differ.
-        thumbnails: n JPEGs.
-        encoder: the encoder's artefact directory; it is copied.
         keep: how many versions to keep, this one included.
-        calibration: of the boxes' confidence; None: the one that ships is used.
-        recognition: from when on a match counts as known; empty: nothing is called known or unknown.
-        layout: (n, 2) float32, the vectors laid out in the plane, to look at.
-
-    Returns:
-        The version's name.
+        base: the version that ``content`` was made from, which must be the current one still.
 
     Raises:
+        OutdatedError: it is not; nothing is written.
         ArtifactError: it cannot be written; the current version stays.
     """
-    if len({frame.id for frame in frames}) != len(frames):
-        raise InvalidValueError("frames", f"{len(frames)} frames", "frames with ids that differ")
     folder = root / "versions"
     folder.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(folder)
-    name = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}Z"
-    draft = folder / f".{name}.draft-{os.getpid()}"
-    draft.mkdir()
-    lock = _locked(draft)
-    try:
-        shutil.copytree(encoder, draft / "encoder")
-        np.save(draft / "vectors.npy", np.ascontiguousarray(vectors, dtype=np.float32), allow_pickle=False)
-        if layout is not None:
-            np.save(draft / "map.npy", np.ascontiguousarray(layout, dtype=np.float32), allow_pickle=False)
-        pq.write_table(_with_thumbnails(draft, table_from_frames(frames), thumbnails), draft / "frames.parquet")
-        if (identity_map := read_identity_map(encoder)) is not None:
-            np.save(draft / "identities.npy", to_identities(identity_map, vectors), allow_pickle=False)
-        manifest = _manifest(draft, vectors, frames, encoder_digest)
-        manifest |= {
-            "calibration": calibration and asdict(calibration),
-            "recognition": [asdict(r) for r in recognition],
-        }
-        (draft / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
-        IndexVersion(draft)
-        _sync(draft)
-        draft.rename(folder / name)
-    except BaseException as error:
-        shutil.rmtree(draft, ignore_errors=True)
-        if isinstance(error, OSError):
-            raise ArtifactError(root, f"no version can be written ({error}); is there room on the disk?") from error
-        raise
-    finally:
-        os.close(lock)
-    _switch(root, name)
+    with _alone(root):
+        if base is not None and base != (current := current_version(root)):
+            raise OutdatedError(root, f"version {current} has come while one was made from {base}")
+        _remove_abandoned(folder)
+        name = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}Z"
+        with _draft_of(folder / name) as draft:
+            _fill(draft, content)
+            IndexVersion(draft)
+        _switch(root, name)
     for old in versions(root)[:-keep]:
         (folder / old).rename(folder / f".{old}.removed")  # at once: nobody ever sees half a version
         shutil.rmtree(folder / f".{old}.removed", ignore_errors=True)  # another build may help
     return name
+
+
+@contextlib.contextmanager
+def _draft_of(version: Path) -> Iterator[Path]:
+    """A folder to write in, which becomes ``version`` when the ``with`` block ends, and is gone when that fails."""
+    draft = version.with_name(f".{version.name}.draft-{os.getpid()}")
+    draft.mkdir()
+    lock = _locked(draft)
+    try:
+        yield draft
+        _sync(draft)
+        draft.rename(version)
+    except BaseException as error:
+        shutil.rmtree(draft, ignore_errors=True)
+        if isinstance(error, OSError):
+            root = version.parent.parent
+            raise ArtifactError(root, f"no version can be written ({error}); is there room on the disk?") from error
+        raise
+    finally:
+        os.close(lock)
+
+
+def _fill(draft: Path, content: Content) -> None:
+    """Writes every file of a version."""
+    shutil.copytree(content.encoder, draft / "encoder")
+    arrays = {"vectors": content.vectors, "map": content.layout}
+    if (identity_map := read_identity_map(content.encoder)) is not None:
+        arrays["identities"] = to_identities(identity_map, content.vectors)
+    for name, array in arrays.items():
+        if array is not None:
+            np.save(draft / f"{name}.npy", np.ascontiguousarray(array, dtype=np.float32), allow_pickle=False)
+    pq.write_table(_with_thumbnails(draft, content.table, content.thumbnails), draft / "frames.parquet")
+    (draft / "manifest.json").write_text(json.dumps(_manifest(draft, content), indent=2) + "\n")
+
+
+@contextlib.contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    """Of all who write to an index, one at a time is in such a ``with`` block; the others wait."""
+    lock = _locked(root)
+    try:
+        yield
+    finally:
+        os.close(lock)
 
 
 def _locked(folder: Path) -> int:
@@ -249,18 +306,22 @@ def _with_thumbnails(draft: Path, table: pa.Table, thumbnails: Iterable[bytes]) 
     return table
 
 
-def _manifest(draft: Path, vectors: Vectors, frames: Sequence[Frame], encoder_digest: str) -> dict[str, Any]:
+def _manifest(draft: Path, content: Content) -> dict[str, Any]:
     files = sorted(p for p in draft.rglob("*") if p.is_file())
+    table = content.table
     return {
         "format": FORMAT,
         "created": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
-        "frames": len(frames),
-        "frames_with_box": sum(frame.box is not None for frame in frames),
-        "objects": len({frame.object_id for frame in frames}),
-        "categories": sorted({frame.category for frame in frames}),
-        "dimension": int(vectors.shape[1]),
-        "encoder_digest": encoder_digest,
+        "frames": len(table),
+        "frames_with_box": len(table) - table["box"].null_count,
+        "objects": len(pc.unique(table["object_id"])),
+        "categories": sorted(pc.unique(table["category"]).to_pylist()),
+        "dimension": int(content.vectors.shape[1]),
+        "encoder_digest": content.encoder_digest,
         "files": {str(p.relative_to(draft)): {"bytes": p.stat().st_size, "sha256": file_digest(p)} for p in files},
+        "calibration": content.calibration and asdict(content.calibration),
+        "recognition": [asdict(r) for r in content.recognition],
+        "history": content.history and asdict(content.history),
     }
 
 

@@ -18,6 +18,7 @@ _GROUND = 0.006  # of the height above the ground, as a share of the distance
 YAW_DEVIATION = math.radians(12.0)  # between a neighbour's and the truth
 _SCALE, _PROPORTION = 0.3, 0.15  # of log sizes: common to all three, and of each by itself
 SIZE_COVARIANCE = np.full((3, 3), _SCALE**2) + np.eye(3) * _PROPORTION**2
+_SIZE_PRECISION = np.linalg.cholesky(np.linalg.inv(SIZE_COVARIANCE)).T
 
 _MARGIN = 0.3  # the largest that a margin may be; beyond, a reference's box and rectangle do not belong together
 _NEAR = 1e-3  # metres: what of a reference's box is nearer has no picture
@@ -33,12 +34,14 @@ class Sighting:
         references: nearest first; those without a box are passed over.
         similarities: their cosine similarities to the query; None: all weigh the same.
         camera_from_world: (4, 4). The world is what several sightings share.
+        rect_share: standard deviation of the rectangle's sides, as a share of its length.
     """
 
     view: View
     references: Sequence[Frame]
     similarities: Sequence[float] | None = None
     camera_from_world: Array = field(default_factory=lambda: np.eye(4))
+    rect_share: float = _RECT_SHARE
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +113,7 @@ def _priors(references: Sequence[Frame], sighting: Sighting) -> Prior:
         turned_ups @ world_from_camera.T,
         _standing_heights(heights / sizes[:, 1], rotations, ups, sizes),
         np.log(sizes),
-        np.tile(_precision(SIZE_COVARIANCE), (n, 1, 1)),
+        np.tile(_SIZE_PRECISION, (n, 1, 1)),
         np.full(n, 1 / YAW_DEVIATION),
     )
 
@@ -140,7 +143,7 @@ def sights_of(sightings: Sequence[Sighting], margins: Sequence[Array]) -> Sights
         cameras.append([camera.fx, camera.fy, camera.cx, camera.cy])
         rects.append(np.array([x0, y0, x1, y1]) + margin * [x1 - x0, y1 - y0, x1 - x0, y1 - y0])
         sides.append([x0 <= 1, y0 <= 1, x1 >= camera.width - 1, y1 >= camera.height - 1])
-        precisions.append(1 / math.hypot(_RECT_PIXELS, _RECT_SHARE * math.sqrt((x1 - x0) * (y1 - y0))))
+        precisions.append(1 / math.hypot(_RECT_PIXELS, sighting.rect_share * math.sqrt((x1 - x0) * (y1 - y0))))
     transforms = np.stack([sighting.camera_from_world[:3] for sighting in sightings])
     return Sights(np.array(cameras), transforms, np.array(rects), np.array(sides), np.array(precisions))
 
@@ -153,7 +156,3 @@ def ground_of(sightings: Sequence[Sighting]) -> Ground:
             offset = plane.offset + float(plane.normal @ translation)
             return Ground(np.ascontiguousarray(rotation.T @ plane.normal), offset, _GROUND)
     return Ground(np.zeros(3), 0.0, math.inf)
-
-
-def _precision(covariance: Array) -> Array:
-    return np.ascontiguousarray(np.linalg.cholesky(np.linalg.inv(covariance)).T)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from lightly.loss import NegativeCosineSimilarity, NTXentLoss
 from torch import nn
 
 from index.backbone import build_backbone
@@ -126,6 +127,15 @@ def test_ntxent_over_two_processes_is_that_of_the_whole_batch(tmp_path):
     # The mean over processes, as DDP takes it, halves each share's gradient.
     np.testing.assert_allclose(np.concatenate([share["z1"] for share in shares]) / 2, z1.grad, atol=1e-6)
     np.testing.assert_allclose(np.concatenate([share["z2"] for share in shares]) / 2, z2.grad, atol=1e-6)
+
+
+@pytest.mark.parametrize("temperature", [0.1, 0.5])
+def test_losses_are_those_of_lightly(temperature):
+    p1, p2, z1, z2 = (rows(6, 5, seed) for seed in range(4))
+    theirs = NTXentLoss(temperature)(z1, z2)
+    torch.testing.assert_close(ntxent_loss(z1, z2, temperature), theirs)
+    cosine = NegativeCosineSimilarity()
+    torch.testing.assert_close(simsiam_loss(p1, p2, z1, z2), (cosine(p1, z2) + cosine(p2, z1)) / 2)
 
 
 def test_the_published_ntxent_leaves_some_of_the_self_term():

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from index.schema import Box, Frame, GeometryError, InvalidValueError, Plane, View, clipped_rect
 from index.search import FrameIndex
 from index.table import FRAME_SCHEMA, frame_from_row, row_from_frame
-from trainer.evaluate.boxes import Answers, Asked, Fitter
+from trainer.boxes import Answers, Asked, Fitter
 from trainer.evaluate.config import EvaluateConfig
 from trainer.evaluate.pose import Truths, measured, share
 from trainer.evaluate.schema import LabelFraction, Robustness
-from trainer.evaluate.subject import Subject
+from trainer.evaluate.subject import Subject, nearest_rows
 from trainer.frames import Frames
 from trainer.inference import embed_frames
 
@@ -56,7 +56,7 @@ def label_fractions(
 
 def _ask_among(subject: Subject, rows: NDArray[np.int64], k: int) -> Asked:
     part = FrameIndex(subject.index.vectors[rows], subject.index.table.take(rows))
-    similarities, found = part.search(subject.query_vectors, k)
+    found, similarities = nearest_rows(part, subject.query_vectors, k)
     return Asked(subject.trial.queries.table, np.where(found < 0, -1, rows[found]), similarities)
 
 
@@ -76,8 +76,7 @@ def robustness(subject: Subject, fitter: Fitter, truths: Truths, config: Evaluat
             if kind == "rect":  # the picture that is looked up is another one
                 rects = np.asarray(changed["rect"].combine_chunks().flatten(), np.float64).reshape(-1, 4)
                 vectors = embed_frames(subject.encoder, queries, description, rects)
-                similarities, rows = subject.index.search(vectors, config.k)
-                asked = Asked(changed, rows, similarities)
+                asked = Asked(changed, *nearest_rows(subject.index, vectors, config.k))
             yield _robust(kind, level, fitter.answer(asked, description), truths)
 
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from index.schema import box_corners
-from trainer.evaluate.boxes import Answers, Asked, Boxes
-from trainer.evaluate.schema import Bin, Calibration, Condition, Method, Pose, PoseFigures, Slice
+from trainer.boxes import Answers, Asked, Boxes, Method
+from trainer.evaluate.schema import Bin, Calibration, Condition, Pose, PoseFigures, Slice
 from trainer.frames import Frames
 from trainer.metrics import Curve, Errors, Estimate, Sampled, Things, detection, errors_between, turned_to_best
 from trainer.metrics.objectron import answered, keypoints, projected, viewpoint
@@ -79,8 +79,12 @@ class Truths:
 def _numbers(frames: Frames, column: str) -> Array:
     """(m, fields) of a struct column whose rows all are there."""
     parts = frames.table[column].combine_chunks().flatten()
-    values = [part.flatten() if pa.types.is_fixed_size_list(part.type) else part for part in parts]
-    return np.concatenate([np.asarray(v, np.float64).reshape(len(frames), -1) for v in values], axis=1)
+    columns = []
+    for part in parts:
+        several = pa.types.is_fixed_size_list(part.type)
+        values = np.asarray(part.flatten() if several else part, np.float64)
+        columns.append(values.reshape(len(frames), part.type.list_size if several else 1))
+    return np.concatenate(columns, axis=1)
 
 
 def _pictures(frames: Frames) -> NDArray[np.int64]:

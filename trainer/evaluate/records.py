@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from index.search import FrameIndex
 from index.table import FRAME_SCHEMA
-from trainer.evaluate.boxes import Answers, Asked, Boxes
+from trainer.boxes import Answers, Asked, Boxes
 from trainer.evaluate.pose import Measured, Truths
+from trainer.evaluate.schema import Condition
 from trainer.frames import Frames
 
 Array = NDArray[np.float64]
@@ -22,6 +23,7 @@ Array = NDArray[np.float64]
 _TEXTS = ("row", "method", "query", "category", "object_id", "sequence")
 _ERRORS = ("iou", "azimuth_deg", "elevation_deg", "pixels", "add_m", "adds_m")
 _TURNED = ("iou", "azimuth_deg")
+_CONDITIONS: dict[Condition, str] = {"elevation_deg": "view_elevation_deg", "truncation": "truncation", "size": "size"}
 SCHEMA = pa.schema(
     [
         *(pa.field(name, pa.string(), nullable=False) for name in _TEXTS),
@@ -32,7 +34,7 @@ SCHEMA = pa.schema(
         FRAME_SCHEMA.field("box"),
         *(pa.field(name, pa.float64()) for name in _ERRORS),
         *(pa.field(f"symmetric_{name}", pa.float64()) for name in _TURNED),
-        *(pa.field(name, pa.float64()) for name in ("view_elevation_deg", "truncation", "size")),
+        *(pa.field(name, pa.float64()) for name in _CONDITIONS.values()),
     ]
 )
 
@@ -65,40 +67,35 @@ class Records:
         found: list[Measured],
     ) -> None:
         """One line of the table: ``found`` are its methods' errors, none where no query's box is known."""
-        ids = np.array(index.table["id"].to_pylist(), dtype=object)
-        common = {
-            "row": [row] * len(queries),
-            **{name: getattr(queries, name) for name in ("category", "object_id", "sequence", "time_s")},
-            "query": queries.table["id"],
-            "neighbours": [ids[rows[rows >= 0]].tolist() for rows in asked.rows],
-            "similarities": [s[rows >= 0].tolist() for s, rows in zip(asked.similarities, asked.rows, strict=True)],
-        }
-        conditions = truths.conditions
-        seen = {
-            "view_elevation_deg": conditions["elevation_deg"],
-            "truncation": conditions["truncation"],
-            "size": conditions["size"],
-        }
+        common = {"row": [row] * len(queries), **_asked(queries, asked, index)}
+        seen = {name: truths.conditions[condition] for condition, name in _CONDITIONS.items()}
         errors = {m.method: m for m in found}
         for method, boxes in answers.items():
-            values = dict(seen)
-            if method in errors:
-                values |= {name: getattr(errors[method].errors, name) for name in _ERRORS}
-                values |= {f"symmetric_{name}": getattr(errors[method].turned_errors, name) for name in _TURNED}
-            columns: dict[str, Any] = {
+            values = seen | (_errors(errors[method]) if method in errors else {})
+            columns = {
                 **common,
                 "method": [method] * len(queries),
                 "confidence": _column(boxes.confidence),
                 "box": _boxes(boxes),
                 **{name: _column(_spread_out(part, truths.known)) for name, part in values.items()},
             }
-            arrays = [
-                columns[f.name]
-                if isinstance(columns.get(f.name), pa.Array | pa.ChunkedArray)
-                else pa.array(columns.get(f.name, [None] * len(queries)), f.type)
-                for f in SCHEMA
-            ]
-            self._writer.write_table(pa.table(arrays, schema=SCHEMA))
+            missing = {name: pa.nulls(len(queries), pa.float64()) for name in SCHEMA.names if name not in columns}
+            self._writer.write_table(pa.table({**columns, **missing}).select(SCHEMA.names).cast(SCHEMA))
+
+
+def _asked(queries: Frames, asked: Asked, index: FrameIndex) -> dict[str, Any]:
+    ids = np.array(index.table["id"].to_pylist(), dtype=object)
+    return {
+        "query": queries.table["id"],
+        **{name: getattr(queries, name) for name in ("category", "object_id", "sequence", "time_s")},
+        "neighbours": [ids[rows[rows >= 0]].tolist() for rows in asked.rows],
+        "similarities": [s[rows >= 0].tolist() for s, rows in zip(asked.similarities, asked.rows, strict=True)],
+    }
+
+
+def _errors(found: Measured) -> dict[str, Array]:
+    plain = {name: getattr(found.errors, name) for name in _ERRORS}
+    return plain | {f"symmetric_{name}": getattr(found.turned_errors, name) for name in _TURNED}
 
 
 def _spread_out(values: Array, known: NDArray[np.bool_]) -> Array:

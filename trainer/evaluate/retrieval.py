@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.identity_map import to_identities
-from trainer.evaluate.boxes import Asked
+from trainer.boxes import Asked
 from trainer.evaluate.pose import share
 from trainer.evaluate.schema import ReId, Retrieval
 from trainer.evaluate.subject import Subject

@@ -14,14 +14,13 @@ from typing import Any, Literal
 from pydantic import TypeAdapter, ValidationError
 
 from index.schema import CorruptArtifactError, ForeignArtifactError
+from trainer.boxes import Method
 from trainer.metrics import Curve, Detection, Estimate, Spread
 
 FORMAT = "nearpose-evaluation"
 VERSION = 1
 
-Method = Literal["paper", "nearest", "service"]
 Condition = Literal["elevation_deg", "truncation", "size"]
-METHODS: tuple[Method, ...] = ("paper", "nearest", "service")
 
 
 @dataclass(frozen=True)

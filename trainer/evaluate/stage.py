@@ -19,7 +19,7 @@ from index.encoder import Encoder, open_encoder
 from index.predict import open_predictor
 from index.search import FrameIndex
 from trainer.baselines import RawPixels
-from trainer.evaluate.boxes import Asked, Fitter
+from trainer.boxes import Asked, Fitter
 from trainer.evaluate.conditions import label_fractions, robustness
 from trainer.evaluate.config import EvaluateConfig
 from trainer.evaluate.cost import cost_of

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -12,7 +14,7 @@ from numpy.typing import NDArray
 from index.encoder import Encoder
 from index.schema import InvalidValueError
 from index.search import FrameIndex
-from trainer.evaluate.boxes import Asked
+from trainer.boxes import Asked
 from trainer.evaluate.schema import Data
 from trainer.frames import Frames
 from trainer.inference import embed_frames
@@ -20,6 +22,17 @@ from trainer.metrics import Gallery, Sampled
 
 Vectors = NDArray[np.float32]
 Rows = NDArray[np.int64]
+
+
+_BLOCK = 256  # queries of one search
+
+
+def nearest_rows(index: FrameIndex, vectors: Vectors, k: int) -> tuple[Rows, Vectors]:
+    """Of n queries (n, d) the rows (n, k) and similarities (n, k) of ``FrameIndex.search``, a block on each core."""
+    blocks = [vectors[start : start + _BLOCK] for start in range(0, len(vectors), _BLOCK)]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = list(pool.map(lambda block: index.search(block, k), blocks))
+    return np.concatenate([rows for _, rows in found]), np.concatenate([similarities for similarities, _ in found])
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,8 +115,7 @@ class Subject:
 
     def ask(self, k: int) -> Asked:
         """The k nearest references of every query."""
-        similarities, rows = self.index.search(self.query_vectors, k)
-        return Asked(self.trial.queries.table, rows, similarities)
+        return Asked(self.trial.queries.table, *nearest_rows(self.index, self.query_vectors, k))
 
     @cached_property
     def gallery(self) -> Gallery:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from trainer.evaluate.schema import Evaluation, Method, Row
+from trainer.boxes import Method
+from trainer.evaluate.schema import Evaluation, Row
 from trainer.metrics import Estimate, Spread
 
 _METHODS: tuple[tuple[Method, str], ...] = (("paper", "paper"), ("nearest", "k = 1"), ("service", "k = {k}"))

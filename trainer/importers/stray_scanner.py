@@ -14,8 +14,9 @@ import cv2
 import numpy as np
 
 from index.schema import Array, InvalidValueError
+from index.video import VideoFacts, video_facts
 from trainer.captures.shot import CaptureError
-from trainer.captures.video import Sampler, VideoFacts, video_facts
+from trainer.captures.video import Sampler
 from trainer.importers.files import read_text
 from trainer.importers.intrinsics import four, pinhole_from_centre
 from trainer.importers.poses import finite, number, pose_from_quaternion
@@ -38,7 +39,7 @@ def recognises(source: Path) -> bool:
 def read(source: Path, fps: float) -> Recording:
     """The recording in the folder ``source``, about ``fps`` pictures a second of it."""
     video = source / "rgb.mp4"
-    facts = video_facts(video)
+    facts = video_facts(video, as_stored=True)
     matrix = _matrix(source / "camera_matrix.csv", facts)
     rows = list(_rows(source / "odometry.csv"))
     kept = [row for row in rows if row["frame"] < facts.pictures]

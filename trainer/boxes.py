@@ -1,4 +1,7 @@
-"""From neighbours to boxes, for many queries: block by block, over processes where that pays."""
+"""From neighbours to boxes, for many queries: block by block, over processes where that pays.
+
+Here and not in ``trainer.evaluate``, so that a process that fits boxes need not import all that an evaluation does.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -19,10 +23,12 @@ from index.fit import fit_box
 from index.schema import Box, Frame, GeometryError, View, box_corners
 from index.table import frame_from_row
 from index.transfer import transfer_box
-from trainer.evaluate.schema import METHODS, Method
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.int64]
+
+Method = Literal["paper", "nearest", "service"]  # see ``trainer.evaluate.schema.Pose``
+METHODS: tuple[Method, ...] = ("paper", "nearest", "service")
 
 _BLOCK = 256  # queries: with ten neighbours each, some 10 MB of frames
 _WORTH_PROCESSES = 4000  # queries: starting a process takes as long as some 1,500 queries
@@ -79,7 +85,8 @@ class Fitter:
         processes: int | None = None,
     ) -> None:
         self._work = _Work(references, tuple(methods), calibration)
-        self._processes, self._pool = processes, None  # type: int | None, ProcessPoolExecutor | None
+        self._processes = processes
+        self._pool: ProcessPoolExecutor | None = None
 
     def __enter__(self) -> Fitter:
         return self
