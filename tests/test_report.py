@@ -6,6 +6,7 @@ import io
 import json
 import math
 import re
+from collections import Counter
 from dataclasses import replace
 
 import av
@@ -25,7 +26,7 @@ from trainer.report.answers import answer, overlap
 from trainer.report.failures import GROUND_PLANE, KINDS, SYMMETRY, THICKNESS, corrections, failures
 from trainer.report.gallery import nearest, nearest_elsewhere, worst
 from trainer.report.matching import encode_mp4, matching_video
-from trainer.report.orderings import Comparison, difference
+from trainer.report.orderings import Comparison, comparisons, difference, pose, summary
 from trainer.report.source import read_source
 from trainer.report.tables import Cell, Column, Line, Table
 from trainer.report.write import FORMAT, VERSION, ReportConfig, report
@@ -186,6 +187,26 @@ def test_an_ordering_is_decided_by_the_interval_of_the_difference():
         Comparison("c", "f", "a", "b", difference(a, b)).verdict for a, b in ((high, low), (low, high), (high, wide))
     ]
     assert verdicts == ["holds", "reversed", "undecided"]
+
+
+def test_orderings_compare_the_rows_that_there_are(run):
+    source = read_source(run)
+    raw, random, trained = source.entries
+    named = [("nearby-lc", trained), ("same-lc", random), ("distant-full", raw)]
+    learnt = [replace(entry, name=name, label=name, kind="learnt") for name, entry in named]
+    found = comparisons(replace(source, entries=(*learnt, random)))
+    assert Counter(comparison.claim for comparison in found) == {
+        "Nearby pairs keep the pose best": 2,
+        "Distant pairs keep the identity best": 2,
+        "Pairs of the same frame are worst at identity": 2,
+        "Everything else is above random initialisation": 3,
+    }
+    first = found[0]
+    assert (first.better, first.worse) == ("nearby-lc", "same-lc")
+    assert first.difference.value == pytest.approx(pose(trained.rows[0]).value - pose(random.rows[0]).value)
+    itself = [c for c in found if c.better == "same-lc" and "random" in c.claim]
+    assert [c.verdict for c in itself] == ["undecided"]  # the same figures twice
+    assert sum(sum(counts.values()) for counts in summary(found).values()) == len(found)
 
 
 @pytest.mark.skipif(not PAPER.is_file(), reason="the paper's text is not there")

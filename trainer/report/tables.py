@@ -92,7 +92,9 @@ class Table:
 
 
 def _formed(cells: Sequence[Cell], columns: Sequence[Column]) -> tuple[Cell, ...]:
-    return tuple(replace(cell, form=column.form) for cell, column in zip(cells, columns, strict=bool(cells)))
+    if not cells:  # a heading
+        return ()
+    return tuple(replace(cell, form=column.form) for cell, column in zip(cells, columns, strict=True))
 
 
 def _bests(cells: Sequence[Cell]) -> dict[bool, str]:

@@ -29,9 +29,9 @@ logger = logging.getLogger(__name__)
 FORMAT, VERSION = "nearpose-report", 1
 _TITLE = "Pose and identity by nearest neighbours"
 _LEAD = (
-    "The experiments of “Self-supervised learning of motion-informed latents”, repeated on other data. Brackets are "
-    "95 % intervals from a bootstrap over videos. The best of each column is marked, among what was measured here and, "
-    "underlined, among what was published."
+    "The experiments of “Self-supervised learning of motion-informed latents”, repeated on other data. Small figures "
+    "are 95 % intervals from a bootstrap over videos. The best of each column is marked, among what was measured here "
+    "and, underlined, among what was published."
 )
 
 
