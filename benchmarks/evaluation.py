@@ -31,6 +31,7 @@ import pyarrow as pa
 from sklearn.metrics import auc, precision_recall_curve
 
 from benchmarks.iou import scipy_iou
+from index.predict import DEFAULT_K
 from index.schema import Box, Camera, Frame, GeometryError, Plane, View, clipped_rect
 from index.search import FrameIndex
 from index.table import frame_from_row, table_from_frames
@@ -145,7 +146,7 @@ def ours(table: pa.Table, vectors: np.ndarray, index: FrameIndex, processes: int
     """The evaluation's own parts, one after the other."""
     queries = as_frames(table)
     with timed("search", stages):
-        rows, similarities = nearest_rows(index, vectors, 10)
+        rows, similarities = nearest_rows(index, vectors, DEFAULT_K)
     with timed("boxes, three methods", stages), Fitter(index.table, processes=processes) as fitter:
         answers = fitter.answer(Asked(queries.table, rows, similarities), "boxes")
     plain, turned = (Truths.of(queries, names) for names in ((), SYMMETRIC))
@@ -213,15 +214,16 @@ def main() -> None:
     index = FrameIndex(vectors, table)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     figures = ours(asked, asked_vectors, index, options.processes, stages)
-    peak, child = (resource.getrusage(w).ru_maxrss / 1024 for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     result = {
         "queries": len(asked),
         "references": len(index),
+        "k": DEFAULT_K,
         "processes": options.processes,
         "load_average": [round(load, 1) for load in os.getloadavg()],
         "stages": stages,
         "figures": figures,
-        "peak_mib": {"before": round(before), "after": round(peak), "a process that fits": round(child)},
+        "peak_mib": {"before": round(before), "after": round(after)},
         "published_ms_per_query": published(asked, asked_vectors, index, options.sample),
     }
     options.out.write_text(json.dumps(result, indent=2) + "\n")

@@ -69,6 +69,17 @@ def test_average_precision_in_the_files_order_is_the_official_one(oracle):
     np.testing.assert_allclose(ours, oracle["ap_result"], atol=1e-12)
 
 
+def test_the_precision_of_draws_is_that_of_repeated_predictions(oracle):
+    rng = np.random.default_rng(0)
+    hits, column = rng.random(40) < 0.6, rng.permutation(40)
+    ends = np.array([3, 4, 11, 20, 33, 40])
+    counts = np.concatenate([np.ones((1, 40)), rng.integers(0, 3, (5, 40))]).astype(float)
+    found = official._drawn_precisions(counts, column, hits, ends, counts.sum(axis=1))
+    weights = counts[:, column]
+    parts = [np.add.reduceat(weights * side, np.append(0, ends[:-1]), axis=1) for side in (hits, ~hits)]
+    np.testing.assert_allclose(found, average_precision(*parts, counts.sum(axis=1)))
+
+
 def test_area_under_a_curve_is_the_official_one(oracle):
     for recall, precision, expected in zip(
         oracle["prcurve_recall"], oracle["prcurve_precision"], oracle["prcurve_ap"], strict=True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -16,7 +16,18 @@ from index.schema import box_corners
 from trainer.boxes import Answers, Asked, Boxes, Method
 from trainer.evaluate.schema import Bin, Calibration, Condition, Pose, PoseFigures, Slice
 from trainer.frames import Frames
-from trainer.metrics import Curve, Errors, Estimate, Sampled, Things, detection, errors_between, turned_to_best
+from trainer.metrics import (
+    Curve,
+    Errors,
+    Estimate,
+    Sampled,
+    Split,
+    Spread,
+    Things,
+    detection,
+    errors_between,
+    turned_to_best,
+)
 from trainer.metrics.objectron import answered, keypoints, projected, viewpoint
 
 Array = NDArray[np.float64]
@@ -125,25 +136,17 @@ def poses(found: Measured, truths: Truths) -> tuple[Pose, ...]:
     plain = _pose(found, truths, symmetric=False)
     if not truths.symmetric.any():
         return plain, replace(plain, symmetric=True)
-    return plain, _pose(found, truths, symmetric=True, same=plain.by_category)
+    return plain, _pose(found, truths, symmetric=True)
 
 
-def _pose(found: Measured, truths: Truths, *, symmetric: bool, same: Mapping[str, PoseFigures] | None = None) -> Pose:
-    """same: the figures of categories that have no symmetric thing."""
+def _pose(found: Measured, truths: Truths, *, symmetric: bool) -> Pose:
     corners, errors = (found.turned, found.turned_errors) if symmetric else (found.boxes.corners, found.errors)
-    sampled, there = truths.sampled, answered(corners)
-    by_category = {}
-    for name in np.unique(sampled.categories).tolist():
-        rows = sampled.categories == name
-        if same and not truths.symmetric[rows].any():
-            by_category[name] = same[name]
-        else:
-            by_category[name] = _figures(errors.select(np.flatnonzero(rows)), there[rows], sampled.select(rows))
-    confidence = found.boxes.confidence
+    sampled, confidence = truths.sampled, found.boxes.confidence
+    overall, by_category = _figures(errors, answered(corners), sampled)
     return Pose(
         found.method,
         symmetric,
-        _figures(errors, there, sampled),
+        overall,
         by_category,
         _shares_above(errors.iou, sampled),
         detection(corners, truths.things, confidence, sampled, "official"),
@@ -152,26 +155,46 @@ def _pose(found: Measured, truths: Truths, *, symmetric: bool, same: Mapping[str
     )
 
 
-def _figures(errors: Errors, there: NDArray[np.bool_], sampled: Sampled) -> PoseFigures:
-    return PoseFigures(
-        answered=share(there, sampled),
-        iou_25=share(errors.iou > 0.25, sampled),
-        iou_50=share(errors.iou > 0.5, sampled),
-        iou_70=share(errors.iou > 0.7, sampled),
-        mean_iou=share(errors.iou, sampled),
-        azimuth_deg=sampled.spread(errors.azimuth_deg),
-        elevation_deg=sampled.spread(errors.elevation_deg),
-        pixels=sampled.spread(errors.pixels),
-        add_m=sampled.spread(errors.add_m),
-        adds_m=sampled.spread(errors.adds_m),
-    )
+def _figures(errors: Errors, there: NDArray[np.bool_], sampled: Sampled) -> tuple[PoseFigures, dict[str, PoseFigures]]:
+    """Over categories, and of each."""
+    means = {
+        name: sampled.means(values.astype(np.float64))
+        for name, values in {
+            "answered": there,
+            "iou_25": errors.iou > 0.25,
+            "iou_50": errors.iou > 0.5,
+            "iou_70": errors.iou > 0.7,
+            "mean_iou": errors.iou,
+        }.items()
+    }
+    spreads = {
+        name: (sampled.means(getattr(errors, name)), sampled.medians(getattr(errors, name)))
+        for name in ("azimuth_deg", "elevation_deg", "pixels", "add_m", "adds_m")
+    }
+
+    def figures(of: Callable[[Split], Estimate | None]) -> PoseFigures:
+        shares = {name: _there(of(split)) for name, split in means.items()}
+        apart = {name: _spread(of(mean), of(median)) for name, (mean, median) in spreads.items()}
+        return PoseFigures(**shares, **apart)  # type: ignore[arg-type]  # by name, each of its kind
+
+    def figures_of(category: str) -> PoseFigures:
+        return figures(lambda split: split.by_category.get(category))
+
+    return figures(lambda split: split.overall), {name: figures_of(name) for name in means["answered"].by_category}
+
+
+def _spread(mean: Estimate | None, median: Estimate | None) -> Spread | None:
+    return Spread(mean, median) if mean and median else None
+
+
+def _there(estimate: Estimate | None) -> Estimate:
+    assert estimate is not None
+    return estimate
 
 
 def share(values: NDArray[np.bool_] | Array, sampled: Sampled) -> Estimate:
     """The mean of (n,) values that all are there."""
-    estimate = sampled.mean(values.astype(np.float64))
-    assert estimate is not None
-    return estimate
+    return _there(sampled.mean(values.astype(np.float64)))
 
 
 def _shares_above(iou: Array, sampled: Sampled) -> Curve:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-from numpy.typing import NDArray
 
 from index.identity_map import to_identities
 from trainer.boxes import Asked
 from trainer.evaluate.pose import share
 from trainer.evaluate.schema import ReId, Retrieval
 from trainer.evaluate.subject import Subject
-from trainer.metrics import Estimate, Gallery, Rankings, Sampled, rankings
+from trainer.metrics import Gallery, Rankings, Sampled, rankings
 
 
 def retrieval(subject: Subject, asked: Asked, threads: int) -> Retrieval:
@@ -32,7 +31,7 @@ def retrieval(subject: Subject, asked: Asked, threads: int) -> Retrieval:
 
     return Retrieval(
         share(right, trial.sampled),
-        _by_category(right, trial.sampled),
+        trial.sampled.means(right).by_category,
         reid(gallery, other_video=False),
         reid(gallery, other_video=True),
         reid(mapped, other_video=False),
@@ -52,15 +51,8 @@ def _reid(ranked: Rankings, sampled: Sampled) -> ReId | None:
         area=share(ranked.area[counted], part),
         recall_at_1=share(ranked.recall_at_1[counted], part),
         recall_at_5=share(ranked.recall_at_5[counted], part),
-        by_category=_by_category(average, part),
+        by_category=part.means(average).by_category,
         precision={
             str(c): tuple(precision[part.categories == c].mean(axis=0).tolist()) for c in np.unique(part.categories)
         },
     )
-
-
-def _by_category(values: NDArray[np.float64], sampled: Sampled) -> dict[str, Estimate]:
-    return {
-        str(c): share(values[sampled.categories == c], sampled.select(sampled.categories == c))
-        for c in np.unique(sampled.categories)
-    }

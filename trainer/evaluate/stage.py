@@ -13,7 +13,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from numpy.typing import NDArray
 
 from index.encoder import Encoder, open_encoder
 from index.predict import open_predictor
@@ -112,7 +111,7 @@ def _measure(run: _Run, subject: Subject, folder: Path | None) -> Row:
         answers = fitter.answer(asked, f"{subject.name}: boxes")
         found = measured(answers, truths)
         harder = config.full and subject.kind == "encoder" and len(truths) > 0
-        sequences = _sequences(subject)
+        sequences = run.trial.sequences_of(index)
         fractions = tuple(label_fractions(subject, sequences, fitter, truths, config)) if harder else ()
         errors = tuple(robustness(subject, fitter, truths, config)) if harder else ()
     run.records.add(subject.name, run.trial.queries, asked, index, truths, answers, found)
@@ -126,15 +125,6 @@ def _measure(run: _Run, subject: Subject, folder: Path | None) -> Row:
         fractions,
         errors,
     )
-
-
-def _sequences(subject: Subject) -> NDArray[np.str_]:
-    """(references,) the video of each of the index's frames; its object where the frames do not have it any more."""
-    frames = subject.trial.references
-    known = dict(zip(frames.table["id"].to_pylist(), frames.sequence.tolist(), strict=True))
-    table = subject.index.table
-    ids, objects = (table[name].to_pylist() for name in ("id", "object_id"))
-    return np.array([known.get(frame, thing) for frame, thing in zip(ids, objects, strict=True)])
 
 
 def _random_boxes(run: _Run) -> Iterator[Row]:

@@ -67,15 +67,20 @@ class Trial:
         """Whose figures they are."""
         return Sampled(self.queries.category, self.queries.sequence)
 
+    def sequences_of(self, index: FrameIndex) -> NDArray[np.str_]:
+        """(references,) the video of each of an index's frames; its object, where it is none of these frames."""
+        known = dict(zip(self.references.table["id"].to_pylist(), self.references.sequence.tolist(), strict=True))
+        ids, objects = (index.table[name].to_pylist() for name in ("id", "object_id"))
+        return np.array([known.get(frame, thing) for frame, thing in zip(ids, objects, strict=True)])
+
     def data(self, references: FrameIndex) -> Data:
         """How many there are, ``references`` being those of the measured index."""
         names, counts = np.unique(self.queries.category, return_counts=True)
-        known = dict(zip(self.references.table["id"].to_pylist(), self.references.sequence.tolist(), strict=True))
         return Data(
             len(self.queries),
             len(set(self.queries.sequence.tolist())),
             len(references),
-            len({known.get(frame, frame) for frame in references.table["id"].to_pylist()}),
+            len(set(self.sequences_of(references).tolist())),
             len(self.valid) + len(self.tests),
             dict(zip(names.tolist(), counts.tolist(), strict=True)),
         )

@@ -6,12 +6,14 @@ interval comes from a bootstrap that draws, within each category, as many sequen
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+
+from index.compiled import compiled
 
 _DRAWS = 1000
 _LEVEL = 0.95
@@ -41,13 +43,22 @@ class Spread:
     median: Estimate
 
 
+@dataclass(frozen=True)
+class Split:
+    """A figure over categories and of each: None, and left out, where no query has it."""
+
+    overall: Estimate | None
+    by_category: Mapping[str, Estimate]
+
+
 @dataclass(frozen=True, eq=False)
 class _Category:
-    """The rows of a category's queries (m,), their sequence (m,), and how often each sequence was drawn (draws, s).
+    """A category: the rows of its queries (m,), their sequence (m,), and how often each sequence was drawn (draws, s).
 
     The first draw is of each sequence once: the figure itself.
     """
 
+    name: str
     rows: NDArray[np.int64]
     member: NDArray[np.int64]
     drawn: NDArray[np.int64]
@@ -77,37 +88,33 @@ class Sampled:
 
     def mean(self, values: Array) -> Estimate | None:
         """Of (n,), NaN for queries that do not have the figure; None where none has."""
-        return self._estimate(lambda category: _means(category, values[category.rows]))
+        return self.means(values).overall
 
     def median(self, values: Array) -> Estimate | None:
         """As ``mean``, of the categories' medians."""
-        return self._estimate(lambda category: _medians(category, values[category.rows]))
+        return self.medians(values).overall
 
-    def spread(self, values: Array) -> Spread | None:
-        """Both."""
-        mean, median = self.mean(values), self.median(values)
-        return Spread(mean, median) if mean and median else None
+    def means(self, values: Array) -> Split:
+        """``mean``, and each category's."""
+        return self._split(lambda category: _means(category, values[category.rows]))
+
+    def medians(self, values: Array) -> Split:
+        """``median``, and each category's."""
+        return self._split(lambda category: _medians(category, values[category.rows]))
 
     def statistic(self, of: Statistic) -> Estimate | None:
         """Of a figure that is told from a category's rows (m,) and how often each counts, (draws, m) -> (draws,)."""
-        return self._estimate(
+        return self._split(
             lambda category: np.concatenate(
                 [of(category.rows, counts) for counts in category.counts(np.arange(len(category.rows)))]
             )
-        )
+        ).overall
 
-    def _estimate(self, of: Callable[[_Category], Array]) -> Estimate | None:
-        drawn = [of(category) for category in self._by_category]
-        there = [figures for figures in drawn if not np.isnan(figures[0])]
-        if not there:
-            return None
-        # A draw in which a category has no query with the figure says nothing of that category.
-        figures = np.stack(there)
-        known = ~np.isnan(figures)
-        means = np.where(known, figures, 0.0).sum(axis=0) / known.sum(axis=0)
-        means = means[known.any(axis=0)]
-        low, high = np.quantile(means[1:], [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
-        return Estimate(float(means[0]), float(low), float(high))
+    def _split(self, of: Callable[[_Category], Array]) -> Split:
+        drawn = {category.name: of(category) for category in self._by_category}
+        there = {name: figures for name, figures in drawn.items() if not np.isnan(figures[0])}
+        overall = _estimate(np.stack(list(there.values()))) if there else None
+        return Split(overall, {name: _estimate(figures[None]) for name, figures in there.items()})
 
     @cached_property
     def _by_category(self) -> list[_Category]:
@@ -117,8 +124,17 @@ class Sampled:
             _, member = np.unique(self.sequences[rows], return_inverse=True)
             count = int(member.max()) + 1
             drawn = rng.multinomial(count, np.full(count, 1 / count), self.draws)
-            found.append(_Category(rows, member, np.concatenate([np.ones((1, count), np.int64), drawn])))
+            found.append(_Category(str(category), rows, member, np.concatenate([np.ones((1, count), np.int64), drawn])))
         return found
+
+
+def _estimate(drawn: Array) -> Estimate:
+    """Of categories' figures (c, draws); a draw in which one has no query that has the figure says nothing of it."""
+    known = ~np.isnan(drawn)
+    counts = known.sum(axis=0)
+    means = np.where(known, drawn, 0.0).sum(axis=0) / np.maximum(counts, 1)
+    low, high = np.quantile(means[1:][counts[1:] > 0], [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
+    return Estimate(float(means[0]), float(low), float(high))
 
 
 def _means(category: _Category, values: Array) -> Array:
@@ -134,15 +150,29 @@ def _medians(category: _Category, values: Array) -> Array:
     if len(known) == 0:
         return np.full(len(category.drawn), np.nan)
     ordered = known[np.argsort(values[known], kind="stable")]
-    found = []
-    for counts in category.counts(ordered):
-        upto = np.cumsum(counts, axis=1)
-        half = upto[:, -1:] / 2
-        # The mean of the two in the middle where their number is even, as the median is defined.
-        low, high = (upto < half).sum(axis=1), (upto <= half).sum(axis=1)
-        middle = [values[ordered[np.minimum(at, len(ordered) - 1)]] for at in (low, high)]
-        found.append(np.where(upto[:, -1] > 0, (middle[0] + middle[1]) / 2, np.nan))
-    return np.concatenate(found)
+    return _weighted_medians(values[ordered], category.member[ordered], category.drawn)
+
+
+@compiled
+def _weighted_medians(values: Array, member: NDArray[np.int64], drawn: NDArray[np.int64]) -> Array:
+    """(draws,) of values (m,), rising, of sequences (m,) that were drawn (draws, s) times; NaN where none was.
+
+    The mean of the two in the middle where their number is even, as the median is defined.
+    """
+    medians = np.full(len(drawn), np.nan)
+    for draw in range(len(drawn)):
+        total = 0
+        for row in range(len(values)):
+            total += drawn[draw, member[row]]
+        upto, low = 0, np.nan
+        for row in range(len(values)):
+            upto += drawn[draw, member[row]]
+            if np.isnan(low) and 2 * upto >= total and upto > 0:
+                low = values[row]
+            if 2 * upto > total:
+                medians[draw] = (low + values[row]) / 2
+                break
+    return medians
 
 
 def category_mean(values: Array, categories: NDArray[np.str_], sequences: NDArray[np.str_], seed: int = 0) -> Estimate:

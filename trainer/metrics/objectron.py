@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from index.compiled import compiled
 from index.iou import iou_3d
 from index.schema import InvalidValueError
 from trainer.metrics.estimate import Estimate, Sampled
@@ -298,20 +299,39 @@ def _hits(name: str, ranking: _Ranking, mode: Mode, thresholds: Array) -> NDArra
 
 
 def _precision_of(hits: NDArray[np.bool_], ranking: _Ranking, rows: Rows, counts: Array) -> Array:
-    """Average precision of a category's queries ``rows`` (m,) that count (draws, m) times.
-
-    hits: (t, p), where t or draws is 1. Returns as many as the larger of both.
-    """
+    """(draws,) average precision of a category's queries ``rows`` (m,) that count (draws, m) times; hits (p,)."""
     column = np.full(len(ranking.instances), -1)
     column[rows] = np.arange(len(rows))
-    total = counts @ ranking.instances[rows]
     chosen = column[ranking.rows] >= 0
-    of_predictions, right = counts[:, column[ranking.rows[chosen]]], hits[:, chosen]
-    starts = np.flatnonzero(np.diff(ranking.place[chosen], prepend=-1))
-    if len(starts) == 0:
-        return np.zeros(max(len(counts), len(hits)))
-    good, bad = (np.add.reduceat(of_predictions * part, starts, axis=1) for part in (right, ~right))
-    return average_precision(good, bad, total)
+    ends = np.flatnonzero(np.diff(ranking.place[chosen], append=-1)) + 1
+    total = counts @ ranking.instances[rows]
+    return _drawn_precisions(counts, column[ranking.rows[chosen]], hits[chosen], ends, total)
+
+
+@compiled
+def _drawn_precisions(counts: Array, column: Rows, hits: NDArray[np.bool_], ends: Rows, total: Array) -> Array:
+    """``average_precision`` of every draw, without its arrays: (draws,).
+
+    counts: (draws, m). column, hits: (p,) which of the m a prediction is of, and whether it is right. ends: (points,)
+    where each point of the curve ends among the p. total: (draws,).
+    """
+    areas, recall, precision = np.zeros(len(counts)), np.zeros(len(ends) + 1), np.zeros(len(ends) + 1)
+    for draw in range(len(counts)):
+        found, wrong, start = 0.0, 0.0, 0
+        for point in range(len(ends)):
+            for k in range(start, ends[point]):
+                if hits[k]:
+                    found += counts[draw, column[k]]
+                else:
+                    wrong += counts[draw, column[k]]
+            start = ends[point]
+            recall[point + 1] = found / max(total[draw], 1e-9)
+            precision[point + 1] = found / max(found + wrong, 1e-9)
+        best = 0.0
+        for point in range(len(ends), 0, -1):
+            best = max(best, precision[point])
+            areas[draw] += (recall[point] - recall[point - 1]) * best
+    return areas
 
 
 def _curve(name: str, ranking: _Ranking, sampled: Sampled, mode: Mode) -> Curve:
@@ -319,12 +339,13 @@ def _curve(name: str, ranking: _Ranking, sampled: Sampled, mode: Mode) -> Curve:
     by_category = []
     for category in np.unique(sampled.categories):
         rows = np.flatnonzero(sampled.categories == category)
-        by_category.append(_precision_of(hits, ranking, rows, np.ones((1, len(rows)))))
+        once = np.ones((1, len(rows)))
+        by_category.append([_precision_of(level, ranking, rows, once)[0] for level in hits])
     return Curve.of(THRESHOLDS[name], np.mean(by_category, axis=0))
 
 
 def _with_interval(ranking: _Ranking, sampled: Sampled, mode: Mode, level: float, intervals: bool) -> Estimate:
-    hits = _hits("iou", ranking, mode, np.array([level]))
+    hits = _hits("iou", ranking, mode, np.array([level]))[0]
     drawn = sampled if intervals else Sampled(sampled.categories, sampled.sequences, draws=1)
     estimate = drawn.statistic(lambda rows, counts: _precision_of(hits, ranking, rows, counts))
     assert estimate is not None  # an average precision is 0 where nothing is found
