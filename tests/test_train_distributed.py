@@ -92,8 +92,9 @@ def test_a_step_of_two_processes_is_that_of_one(frames, tmp_path, loss):
     config = dataclasses.replace(EXACT, loss=loss, pairs=LOSSES[loss], epochs=1, warmup_epochs=0)
     alone, shared = curves(frames, tmp_path, config)
     assert abs(alone[1] - alone[0]) > 1e-3
-    np.testing.assert_allclose(shared[:2], alone[:2], rtol=3e-5, atol=1e-5)
-    np.testing.assert_allclose(shared[2], alone[2], rtol=5e-3, atol=1e-3)
+    rounding = 10 if loss == "tcn" else 1  # of lengths that are not normalised it weighs more
+    np.testing.assert_allclose(shared[:2], alone[:2], rtol=3e-5 * rounding, atol=1e-5)
+    np.testing.assert_allclose(shared[2], alone[2], rtol=5e-3 * rounding, atol=1e-3)
 
 
 def test_at_a_small_rate_the_whole_curve_of_two_processes_is_that_of_one(frames, tmp_path):
@@ -134,7 +135,7 @@ def test_a_shared_batch_is_normalised_as_a_whole_one(tmp_path, shape):
     torch.testing.assert_close(layer(x), expected)  # evaluated, nothing is exchanged
 
 
-def test_layers_that_do_more_thannormalise_are_refused_on_a_cpu():
+def test_layers_that_do_more_than_normalise_are_refused_on_a_cpu():
     class Rectified(nn.BatchNorm2d):
         pass
 

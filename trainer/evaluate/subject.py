@@ -143,5 +143,4 @@ class Subject:
             rows = [self.index.row_of(frame) for frame in self.trial.valid.table["id"].to_pylist()]
         except KeyError:
             return embed_frames(self.encoder, self.trial.valid, f"{self.name}: validation")
-        vectors: Vectors = self.index.vectors[np.array(rows, np.int64)]
-        return vectors
+        return self.index.vectors[np.array(rows, np.int64)].astype(np.float32)
