@@ -24,8 +24,8 @@ import json
 import mmap
 import os
 import shutil
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -33,6 +33,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from index.confidence import Calibration
@@ -149,6 +150,36 @@ def verify_version(path: Path) -> None:
     _check_files(path, read_manifest(path))
 
 
+@dataclass(frozen=True, eq=False)
+class Content:
+    """What a version is written from.
+
+    Attributes:
+        vectors: (n, d) float32 with unit rows, of ``encoder``.
+        table: n rows with the columns of ``index.table``, and perhaps those of ORIGIN; ids must differ.
+        thumbnails: n JPEGs.
+        encoder: the encoder's artefact directory; it is copied.
+        calibration: of the boxes' confidence; None: the one that ships is used.
+        recognition: from when on a match counts as known; empty: nothing is called known or unknown.
+        layout: (n, 2) float32, the vectors laid out in the plane, to look at.
+        history: what else the manifest says, of how the version came about.
+    """
+
+    vectors: Vectors
+    table: pa.Table
+    thumbnails: Iterable[bytes]
+    encoder: Path
+    encoder_digest: str
+    calibration: Calibration | None = None
+    recognition: Sequence[Recognition] = ()
+    layout: Layout | None = None
+    history: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if len(pc.unique(self.table["id"])) != len(self.table):
+            raise InvalidValueError("frames", f"{len(self.table)} frames", "frames with ids that differ")
+
+
 def write_index(
     root: Path,
     vectors: Vectors,
@@ -161,62 +192,66 @@ def write_index(
     recognition: Sequence[Recognition] = (),
     layout: Layout | None = None,
 ) -> str:
-    """Writes a new version and makes it current.
+    """``write_version`` of n frames whose origin is not told; the other arguments are those of ``Content``."""
+    table = table_from_frames(frames)
+    content = Content(vectors, table, thumbnails, encoder, encoder_digest, calibration, recognition, layout)
+    return write_version(root, content, keep)
+
+
+def write_version(root: Path, content: Content, keep: int = 5) -> str:
+    """Writes a new version and makes it current; returns its name.
 
     Args:
-        vectors: (n, d) float32 with unit rows, of ``encoder``.
-        frames: n frames; their ids must differ.
-        thumbnails: n JPEGs.
-        encoder: the encoder's artefact directory; it is copied.
         keep: how many versions to keep, this one included.
-        calibration: of the boxes' confidence; None: the one that ships is used.
-        recognition: from when on a match counts as known; empty: nothing is called known or unknown.
-        layout: (n, 2) float32, the vectors laid out in the plane, to look at.
-
-    Returns:
-        The version's name.
 
     Raises:
         ArtifactError: it cannot be written; the current version stays.
     """
-    if len({frame.id for frame in frames}) != len(frames):
-        raise InvalidValueError("frames", f"{len(frames)} frames", "frames with ids that differ")
     folder = root / "versions"
     folder.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(folder)
     name = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}Z"
-    draft = folder / f".{name}.draft-{os.getpid()}"
-    draft.mkdir()
-    lock = _locked(draft)
-    try:
-        shutil.copytree(encoder, draft / "encoder")
-        np.save(draft / "vectors.npy", np.ascontiguousarray(vectors, dtype=np.float32), allow_pickle=False)
-        if layout is not None:
-            np.save(draft / "map.npy", np.ascontiguousarray(layout, dtype=np.float32), allow_pickle=False)
-        pq.write_table(_with_thumbnails(draft, table_from_frames(frames), thumbnails), draft / "frames.parquet")
-        if (identity_map := read_identity_map(encoder)) is not None:
-            np.save(draft / "identities.npy", to_identities(identity_map, vectors), allow_pickle=False)
-        manifest = _manifest(draft, vectors, frames, encoder_digest)
-        manifest |= {
-            "calibration": calibration and asdict(calibration),
-            "recognition": [asdict(r) for r in recognition],
-        }
-        (draft / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
+    with _draft_of(folder / name) as draft:
+        _fill(draft, content)
         IndexVersion(draft)
-        _sync(draft)
-        draft.rename(folder / name)
-    except BaseException as error:
-        shutil.rmtree(draft, ignore_errors=True)
-        if isinstance(error, OSError):
-            raise ArtifactError(root, f"no version can be written ({error}); is there room on the disk?") from error
-        raise
-    finally:
-        os.close(lock)
     _switch(root, name)
     for old in versions(root)[:-keep]:
         (folder / old).rename(folder / f".{old}.removed")  # at once: nobody ever sees half a version
         shutil.rmtree(folder / f".{old}.removed", ignore_errors=True)  # another build may help
     return name
+
+
+@contextlib.contextmanager
+def _draft_of(version: Path) -> Iterator[Path]:
+    """A folder to write in, which becomes ``version`` when the ``with`` block ends, and is gone when that fails."""
+    draft = version.with_name(f".{version.name}.draft-{os.getpid()}")
+    draft.mkdir()
+    lock = _locked(draft)
+    try:
+        yield draft
+        _sync(draft)
+        draft.rename(version)
+    except BaseException as error:
+        shutil.rmtree(draft, ignore_errors=True)
+        if isinstance(error, OSError):
+            root = version.parent.parent
+            raise ArtifactError(root, f"no version can be written ({error}); is there room on the disk?") from error
+        raise
+    finally:
+        os.close(lock)
+
+
+def _fill(draft: Path, content: Content) -> None:
+    """Writes every file of a version."""
+    shutil.copytree(content.encoder, draft / "encoder")
+    arrays = {"vectors": content.vectors, "map": content.layout}
+    if (identity_map := read_identity_map(content.encoder)) is not None:
+        arrays["identities"] = to_identities(identity_map, content.vectors)
+    for name, array in arrays.items():
+        if array is not None:
+            np.save(draft / f"{name}.npy", np.ascontiguousarray(array, dtype=np.float32), allow_pickle=False)
+    pq.write_table(_with_thumbnails(draft, content.table, content.thumbnails), draft / "frames.parquet")
+    (draft / "manifest.json").write_text(json.dumps(_manifest(draft, content), indent=2) + "\n")
 
 
 def _locked(folder: Path) -> int:
@@ -249,18 +284,22 @@ def _with_thumbnails(draft: Path, table: pa.Table, thumbnails: Iterable[bytes]) 
     return table
 
 
-def _manifest(draft: Path, vectors: Vectors, frames: Sequence[Frame], encoder_digest: str) -> dict[str, Any]:
+def _manifest(draft: Path, content: Content) -> dict[str, Any]:
     files = sorted(p for p in draft.rglob("*") if p.is_file())
+    table = content.table
     return {
         "format": FORMAT,
         "created": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
-        "frames": len(frames),
-        "frames_with_box": sum(frame.box is not None for frame in frames),
-        "objects": len({frame.object_id for frame in frames}),
-        "categories": sorted({frame.category for frame in frames}),
-        "dimension": int(vectors.shape[1]),
-        "encoder_digest": encoder_digest,
+        "frames": len(table),
+        "frames_with_box": len(table) - table["box"].null_count,
+        "objects": len(pc.unique(table["object_id"])),
+        "categories": sorted(pc.unique(table["category"]).to_pylist()),
+        "dimension": int(content.vectors.shape[1]),
+        "encoder_digest": content.encoder_digest,
         "files": {str(p.relative_to(draft)): {"bytes": p.stat().st_size, "sha256": file_digest(p)} for p in files},
+        "calibration": content.calibration and asdict(content.calibration),
+        "recognition": [asdict(r) for r in content.recognition],
+        **content.history,
     }
 
 

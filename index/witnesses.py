@@ -34,12 +34,14 @@ class Sighting:
         references: nearest first; those without a box are passed over.
         similarities: their cosine similarities to the query; None: all weigh the same.
         camera_from_world: (4, 4). The world is what several sightings share.
+        rect_share: standard deviation of the rectangle's sides, as a share of its length.
     """
 
     view: View
     references: Sequence[Frame]
     similarities: Sequence[float] | None = None
     camera_from_world: Array = field(default_factory=lambda: np.eye(4))
+    rect_share: float = _RECT_SHARE
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,7 +143,7 @@ def sights_of(sightings: Sequence[Sighting], margins: Sequence[Array]) -> Sights
         cameras.append([camera.fx, camera.fy, camera.cx, camera.cy])
         rects.append(np.array([x0, y0, x1, y1]) + margin * [x1 - x0, y1 - y0, x1 - x0, y1 - y0])
         sides.append([x0 <= 1, y0 <= 1, x1 >= camera.width - 1, y1 >= camera.height - 1])
-        precisions.append(1 / math.hypot(_RECT_PIXELS, _RECT_SHARE * math.sqrt((x1 - x0) * (y1 - y0))))
+        precisions.append(1 / math.hypot(_RECT_PIXELS, sighting.rect_share * math.sqrt((x1 - x0) * (y1 - y0))))
     transforms = np.stack([sighting.camera_from_world[:3] for sighting in sightings])
     return Sights(np.array(cameras), transforms, np.array(rects), np.array(sides), np.array(precisions))
 

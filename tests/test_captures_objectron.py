@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from index.capture_pose import CAMERA_FROM_SENSOR
 from index.schema import Box
 from tests.captures_scene import (
     CAMERA,
@@ -24,7 +25,7 @@ from tests.captures_scene import (
     write_video,
 )
 from trainer.captures import CaptureError, Reason, Shot, list_sources
-from trainer.captures.arkit import CAMERA_FROM_SENSOR, camera_from_intrinsics, camera_from_projection
+from trainer.captures.arkit import camera_from_intrinsics, camera_from_projection
 from trainer.captures.objectron import objectron_sources
 from trainer.captures.objectron_annotation import split_of
 

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from index.video import video_frames
 from tests.captures_scene import write_video
 from trainer.captures import CaptureError
-from trainer.captures.video import Sampler, video_frames
+from trainer.captures.video import Sampler
 
 CLIP = Path(__file__).resolve().parents[2] / "shared" / "data" / "objectron" / "shoe_batch-25_10.mp4"
 

@@ -15,10 +15,10 @@ import cv2
 import numpy as np
 import pytest
 
+from index.capture import capture_folders
 from index.schema import Camera, InvalidValueError, NearposeError
 from tests import recordings
 from tests.recordings import Filmed
-from trainer.captures.folder import capture_folders
 from trainer.captures.shot import CaptureError
 from trainer.import_capture import import_capture
 from trainer.importers import ImportConfig

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
+from index.capture import CAPTURE_FILE, CaptureDocument, capture_folders, faults, parse_capture
 from index.schema import Array, Box, Camera, InvalidValueError, NearposeError, Plane, Rect
-from trainer.captures.capture_json import CaptureDocument, faults, parse_capture
-from trainer.captures.folder import CAPTURE_FILE, CaptureFolder, Scene, capture_folders, scene_of
+from trainer.captures.folder import CaptureFolder, Scene, scene_of
 from trainer.captures.quality import sharpness
 from trainer.captures.shot import CaptureError, Image, RejectedError
 from trainer.check_sheet import Tile, contact_sheet, marked, thumbnail
@@ -126,6 +126,9 @@ def _mirrors(fault: InvalidValueError) -> bool:
 def _about_the_whole(document: CaptureDocument) -> Iterator[Finding]:
     if not document.objects:
         yield Finding(None, "no object", "add it, with its box, to objects")
+    for item in document.objects:
+        if not item.accepted:
+            yield Finding(None, "not accepted", f"{item.id} is left out until a person has looked at its box")
     if document.plane is None:
         yield Finding(None, "no plane", "boxes need the ground: add plane")
     elif document.plane_from and "guess" in document.plane_from.lower():

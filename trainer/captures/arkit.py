@@ -1,31 +1,12 @@
-"""From the camera of an AR session, a phone's landscape sensor, to the upright portrait picture of our convention.
+"""Cameras of the upright portrait picture from what an AR session tells of a phone's landscape sensor.
 
-The sensor's camera has x right, y up and z backward in its landscape picture. The phone is held upright, which turns
-that picture a quarter clockwise: its right becomes down, its up becomes right.
+``index.capture_pose`` says how the one is turned into the other.
 """
 
 from __future__ import annotations
 
-import numpy as np
-
+from index.capture_pose import turned_upright
 from index.schema import Array, Camera
-
-# Points in the portrait picture's camera (OpenCV) from points in the sensor's.
-CAMERA_FROM_SENSOR = np.array([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, -1.0]])
-# The same without the turn: of a picture that is stored as the sensor sees it.
-CAMERA_FROM_UNTURNED = np.diag([1.0, -1.0, -1.0])
-
-
-def turned_upright(camera: Camera) -> Camera:
-    """The camera of the portrait picture from that of the landscape one, both in our pixels."""
-    return Camera(
-        fx=camera.fy,
-        fy=camera.fx,
-        cx=camera.height - camera.cy,
-        cy=camera.cx,
-        width=camera.height,
-        height=camera.width,
-    )
 
 
 def camera_from_projection(projection: Array, width: int, height: int) -> Camera:

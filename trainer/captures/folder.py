@@ -24,6 +24,8 @@
 - An object that a frame gives no rect for, and that has no pose there, is not in that frame.
 - ``time_s`` or else ``fps`` gives the frames' times, which must rise. ``video``, with each frame's ``index``, replaces
   ``image`` and brings its own times.
+- ``accepted`` of an object is false until a person has looked at its box on the pictures: the object is left out. What
+  doesn't say so is accepted; an object that is not may have no box yet.
 - ``split`` is ``train`` (the default), ``valid`` or ``test``.
 - ``scale`` is ``metric`` (the default) or ``unknown``: lengths are then in a unit of the capture's own. ``plane_from``
   says how the plane was found, ``source`` what was filmed with; both are for people.
@@ -35,25 +37,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from index.schema import Array, Box, Camera, Frame, InvalidValueError, Plane, Rect, View, checked_rect
-from trainer.captures.arkit import CAMERA_FROM_SENSOR, CAMERA_FROM_UNTURNED, turned_upright
-from trainer.captures.capture_json import (
-    BoxDocument,
+from index.capture import (
+    ANNOTATIONS,
+    CAPTURE_FILE,
     CaptureDocument,
     FrameDocument,
     ObjectDocument,
-    PlaneDocument,
+    capture_folders,
     load_capture,
-    nearest_rotation,
 )
+from index.capture_pose import Pose, posed_camera
+from index.schema import Box, Camera, Frame, InvalidValueError, Plane, Rect, View, checked_rect
+from index.video import video_frames
 from trainer.captures.shot import Image, Reason, RejectedError, Shot, box_rect, decode_image, frame_id, is_jpeg
-from trainer.captures.video import Sampler, video_frames
-
-CAPTURE_FILE = "capture.json"
-# A picture stored smaller than its camera says may be this many pixels off its shape.
-_ROUNDING = 1.5
+from trainer.captures.video import Sampler
 
 # A kept picture: its number in the document, seconds, pixels (None: unreadable), and bytes where they are JPEG.
 Picture = tuple[int, float, Image | None, bytes | None]
@@ -71,7 +68,8 @@ class CaptureFolder:
         return self.folder.resolve().name
 
     def files(self) -> tuple[Path, ...]:
-        return tuple(sorted(file for file in self.folder.rglob("*") if file.is_file()))
+        found = (file for file in self.folder.rglob("*") if ANNOTATIONS not in file.parts and file.is_file())
+        return tuple(sorted(found))
 
     def read(self) -> Iterator[Shot]:
         document = load_capture(self.folder / CAPTURE_FILE)
@@ -134,33 +132,6 @@ class CaptureFolder:
 
 
 @dataclass(frozen=True, eq=False)
-class Pose:
-    """Where the camera stands: camera_from_world (3, 3), and its position (3,) in the world, metres."""
-
-    rotation: Array
-    position: Array
-
-    @property
-    def world_from_camera(self) -> Array:
-        """(4, 4) of the upright picture's camera."""
-        matrix = np.eye(4)
-        matrix[:3, :3], matrix[:3, 3] = self.rotation.T, self.position
-        return matrix
-
-    def plane(self, document: PlaneDocument) -> Plane:
-        normal, point = np.array(document.normal), np.array(document.point)
-        try:
-            return Plane.towards_camera(self.rotation @ normal, self.rotation @ (point - self.position))[0]
-        except InvalidValueError:
-            raise RejectedError(Reason.BROKEN_PLANE) from None
-
-    def box(self, document: BoxDocument) -> Box:
-        world_from_box = nearest_rotation("box.rotation", document.rotation)
-        center = self.rotation @ (np.array(document.center) - self.position)
-        return Box(self.rotation @ world_from_box, center, np.array(document.size))
-
-
-@dataclass(frozen=True, eq=False)
 class Scene:
     """What is known of one picture."""
 
@@ -171,6 +142,8 @@ class Scene:
 
     def seen(self, item: ObjectDocument) -> tuple[View, Box | None] | None:
         """The object's view and box, None when it is not in the picture; RejectedError when it can't be used."""
+        if not item.accepted:
+            raise RejectedError(Reason.NOT_ACCEPTED)
         rect = self.rects.get(item.id)
         if self.camera and self.pose and self.plane and item.box:
             box = self.pose.box(item.box)
@@ -182,37 +155,17 @@ class Scene:
 def scene_of(document: CaptureDocument, frame: FrameDocument, width: int, height: int) -> Scene:
     """What is known of a frame's upright picture. Raises InvalidValueError, or RejectedError for a broken plane."""
     rects = {name: checked_rect(rect, width, height, f"rects.{name}") for name, rect in frame.rects.items()}
-    if (given := frame.camera or document.camera) is None:
-        return Scene(None, None, None, rects)
-    camera, camera_from_given = _upright(given.camera(), document.axes, width, height)
-    if frame.world_from_camera is None:
-        return Scene(camera, None, None, rects)
-    world_from_given = np.array(frame.world_from_camera)
-    rotation = camera_from_given @ nearest_rotation("world_from_camera", world_from_given[:3, :3]).T
-    pose = Pose(rotation, world_from_given[:3, 3])
-    return Scene(camera, pose, pose.plane(document.plane) if document.plane else None, rects)
+    camera, pose = posed_camera(document, frame, width, height)
+    return Scene(camera, pose, _plane(document, pose) if pose else None, rects)
 
 
-def _upright(camera: Camera, axes: str | None, width: int, height: int) -> tuple[Camera, Array]:
-    """The camera of the stored picture, and the rotation to it from the camera that the document means."""
-    if _same_shape(camera, width, height):
-        return camera.resize(width, height), CAMERA_FROM_UNTURNED if axes == "arkit" else np.eye(3)
-    if axes == "arkit" and camera.width > camera.height and _same_shape(camera, height, width):
-        return turned_upright(camera).resize(width, height), CAMERA_FROM_SENSOR
-    raise InvalidValueError("camera", (camera.width, camera.height), f"of the picture's shape, {width} x {height}")
-
-
-def _same_shape(camera: Camera, width: int, height: int) -> bool:
-    return abs(camera.height * width / camera.width - height) <= _ROUNDING
+def _plane(document: CaptureDocument, pose: Pose) -> Plane | None:
+    try:
+        return pose.plane(document.plane) if document.plane else None
+    except InvalidValueError:
+        raise RejectedError(Reason.BROKEN_PLANE) from None
 
 
 def folder_sources(path: Path, fps: float) -> list[CaptureFolder]:
     """The capture folders in ``path``, or ``path`` itself when it is one."""
     return [CaptureFolder(folder, fps) for folder in capture_folders(path)]
-
-
-def capture_folders(path: Path) -> list[Path]:
-    """``path`` itself when it is a capture, or those in it; not what an import has not finished (``.<name>.part``)."""
-    if (path / CAPTURE_FILE).is_file():
-        return [path]
-    return sorted(file.parent for file in path.glob(f"*/{CAPTURE_FILE}") if not file.parent.name.startswith("."))

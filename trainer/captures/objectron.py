@@ -19,10 +19,11 @@ from pathlib import Path
 import numpy as np
 from google.protobuf.message import DecodeError
 
+from index.video import video_frames
 from trainer.captures.objectron_annotation import SENSOR_SIZE, Annotation, Instance, Video, split_of
 from trainer.captures.protos.annotation_data_pb2 import FrameAnnotation, ObjectAnnotation, Sequence
 from trainer.captures.shot import CaptureError, Reason, Shot
-from trainer.captures.video import Sampler, video_frames
+from trainer.captures.video import Sampler
 
 logger = logging.getLogger(__name__)
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from index.capture_pose import CAMERA_FROM_SENSOR
 from index.schema import Array, Box, Camera, Frame, InvalidValueError, Plane, View
-from trainer.captures.arkit import CAMERA_FROM_SENSOR, camera_from_intrinsics, camera_from_projection
+from trainer.captures.arkit import camera_from_intrinsics, camera_from_projection
 from trainer.captures.shot import Reason, RejectedError, box_rect, frame_id, object_name
 
 SENSOR_SIZE = (1920, 1440)

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from index.capture import CaptureError as CaptureError
 from index.schema import (
     BehindCameraError,
     Box,
@@ -43,17 +44,7 @@ class Reason(StrEnum):
     BEHIND = "behind the camera"
     OUTSIDE = "out of the picture"
     BLURRED = "blurred"
-
-
-class CaptureError(NearposeError):
-    """A capture that cannot be read, or not to its end. Carries ``path`` and ``reason``."""
-
-    def __init__(self, path: Path | str, reason: str) -> None:
-        self.path, self.reason = Path(path), reason
-        super().__init__(f"{path}: {reason}")
-
-    def __reduce__(self) -> tuple[type[CaptureError], tuple[Path, str]]:
-        return type(self), (self.path, self.reason)
+    NOT_ACCEPTED = "not accepted by a person"
 
 
 class RejectedError(NearposeError):

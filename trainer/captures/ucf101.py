@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from index.schema import Frame, View
+from index.video import video_frames
 from trainer.captures.shot import CaptureError, Image, Reason, Shot, frame_id
-from trainer.captures.video import Sampler, video_frames
+from trainer.captures.video import Sampler
 
 logger = logging.getLogger(__name__)
 

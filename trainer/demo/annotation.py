@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from index.capture_pose import CAMERA_FROM_SENSOR
 from index.schema import Array, Box, Camera
-from trainer.captures.arkit import CAMERA_FROM_SENSOR
 from trainer.captures.protos.a_r_capture_metadata_pb2 import ARCamera
 from trainer.captures.protos.annotation_data_pb2 import AnnotatedKeyPoint, FrameAnnotation, ObjectAnnotation, Sequence
 from trainer.captures.protos.object_pb2 import Object

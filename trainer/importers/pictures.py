@@ -10,11 +10,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from index.capture_pose import turned_upright
 from index.picture import encode_jpeg
 from index.schema import Array, Camera, InvalidValueError
-from trainer.captures.arkit import turned_upright
+from index.video import video_frames
 from trainer.captures.shot import CaptureError, Image, is_jpeg
-from trainer.captures.video import video_frames
 from trainer.importers.lens import NO_DISTORTION
 from trainer.importers.recording import RecordedFrame, Recording
 

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.spatial.transform import Rotation
 
+from index.capture import nearest_rotation
 from index.schema import Array, InvalidValueError
-from trainer.captures.capture_json import nearest_rotation
 
 # A camera with x right, y up and z backward (OpenGL, ARKit, ARCore, Blender) from ours; it is its own inverse.
 OPENGL_FROM_OPENCV = np.diag([1.0, -1.0, -1.0, 1.0])

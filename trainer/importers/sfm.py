@@ -15,8 +15,9 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from tqdm import tqdm
 
 from index.picture import encode_jpeg
+from index.video import video_frames
 from trainer.captures.shot import CaptureError, decode_image
-from trainer.captures.video import Sampler, video_frames
+from trainer.captures.video import Sampler
 from trainer.importers.colmap import load_pycolmap, recording_of
 from trainer.importers.files import PICTURES, VIDEOS, natural
 from trainer.importers.recording import Recording

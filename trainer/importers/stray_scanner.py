@@ -14,8 +14,9 @@ import cv2
 import numpy as np
 
 from index.schema import Array, InvalidValueError
+from index.video import VideoFacts, video_facts
 from trainer.captures.shot import CaptureError
-from trainer.captures.video import Sampler, VideoFacts, video_facts
+from trainer.captures.video import Sampler
 from trainer.importers.files import read_text
 from trainer.importers.intrinsics import four, pinhole_from_centre
 from trainer.importers.poses import finite, number, pose_from_quaternion

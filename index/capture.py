@@ -1,4 +1,8 @@
-"""The document ``capture.json``: its fields, and what must hold between them. ``folder`` says what they mean."""
+"""The document ``capture.json`` of one video or walk around objects: its fields, and what must hold between them.
+
+The trainer reads it (``trainer.captures.folder`` says what each field means), the service annotates it.
+``index.capture_pose`` makes cameras in our conventions of what it says.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +13,10 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from index.schema import Array, Camera, InvalidValueError, checked_rect
-from trainer.captures.shot import CaptureError
+from index.schema import Array, Camera, InvalidValueError, NearposeError, checked_rect
 
+CAPTURE_FILE = "capture.json"
+ANNOTATIONS = ".annotations"  # folder beside it: earlier annotations, and the lock of those who write
 # Matrices in text are rounded: this far from a rotation they are taken for the nearest one.
 _ROUNDING = 1e-3
 
@@ -21,6 +26,17 @@ Pixels = Annotated[int, Field(gt=0, strict=False)]  # 1440.0 is a whole number t
 Name = Annotated[str, Field(min_length=1)]
 Vector = tuple[Number, Number, Number]
 Row = tuple[Number, Number, Number, Number]
+
+
+class CaptureError(NearposeError):
+    """A capture that cannot be read, or not to its end. Carries ``path`` and ``reason``."""
+
+    def __init__(self, path: Path | str, reason: str) -> None:
+        self.path, self.reason = Path(path), reason
+        super().__init__(f"{path}: {reason}")
+
+    def __reduce__(self) -> tuple[type[CaptureError], tuple[Path, str]]:
+        return type(self), (self.path, self.reason)
 
 
 class _Document(BaseModel):
@@ -57,9 +73,12 @@ class BoxDocument(_Document):
 
 
 class ObjectDocument(_Document):
+    """``accepted``: a person has looked at the object on the pictures, or has written the document by hand."""
+
     id: Name
     category: Name
     box: BoxDocument | None = None
+    accepted: bool = True
 
 
 class FrameDocument(_Document):
@@ -87,6 +106,13 @@ class CaptureDocument(_Document):
     split: Literal["train", "valid", "test"] = "train"
 
 
+def capture_folders(path: Path) -> list[Path]:
+    """``path`` itself when it is a capture, or those in it; not what an import has not finished (``.<name>.part``)."""
+    if (path / CAPTURE_FILE).is_file():
+        return [path]
+    return sorted(file.parent for file in path.glob(f"*/{CAPTURE_FILE}") if not file.parent.name.startswith("."))
+
+
 def load_capture(file: Path) -> CaptureDocument:
     """The document in ``file``, checked.
 
@@ -107,13 +133,21 @@ def parse_capture(file: Path) -> CaptureDocument:
     Raises CaptureError when the file is missing, InvalidValueError for the first field that is not.
     """
     try:
-        return CaptureDocument.model_validate_json(file.read_bytes())
+        return parse_document(file.read_bytes())
     except FileNotFoundError:
         raise CaptureError(file, "missing") from None
+    except InvalidValueError as error:
+        raise InvalidValueError(f"{file}: {error.field}", error.value, error.bound) from None
+
+
+def parse_document(data: bytes) -> CaptureDocument:
+    """The document in the bytes of a file. Raises InvalidValueError as ``parse_capture`` does, but without its name."""
+    try:
+        return CaptureDocument.model_validate_json(data)
     except ValidationError as error:
         first = error.errors()[0]
         bound = first["msg"].removeprefix("Input should be ")
-        raise InvalidValueError(f"{file}: {_field(first['loc'])}", first["input"], bound) from None
+        raise InvalidValueError(_field(first["loc"]), first["input"], bound) from None
 
 
 def _field(location: tuple[int | str, ...]) -> str:
@@ -150,7 +184,7 @@ def _object_faults(document: CaptureDocument) -> Iterator[InvalidValueError]:
             yield InvalidValueError(f"objects[{k}].id", item.id, "given to one object alone")
         if item.box:
             yield from _rotation_faults(f"objects[{k}].box.rotation", item.box.rotation)
-        if item.id in with_rects:
+        if item.id in with_rects or not item.accepted:
             continue
         if item.box is None:
             yield InvalidValueError(f"objects[{k}].box", None, f"given, or frames have rects for {item.id!r}")
