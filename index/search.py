@@ -13,6 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from index.confidence import SHIPPED, Calibration
+from index.contents import Census
 from index.identity_map import to_identities
 from index.recognition import Recognition
 from index.schema import Frame, InvalidValueError
@@ -72,6 +73,11 @@ class FrameIndex:
     def objects(self) -> tuple[str, ...]:
         """The identities that occur, sorted."""
         return tuple(sorted(set(self._objects.tolist())))
+
+    @cached_property
+    def census(self) -> Census:
+        """The objects that occur, counted."""
+        return Census.of(self.table)
 
     @property
     def by_identity(self) -> FrameIndex:

@@ -37,6 +37,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from index.confidence import Calibration
+from index.contents import Outline
 from index.encoder import file_digest
 from index.identity_map import read_identity_map, to_identities
 from index.layout import Layout
@@ -92,6 +93,11 @@ class IndexVersion(FrameIndex):
         if layout.shape != (len(self), 2):
             raise CorruptArtifactError(self.path / "map.npy", f"has shape {layout.shape}, must be ({len(self)}, 2)")
         return layout
+
+    @cached_property
+    def outline(self) -> Outline:
+        """All of its frames, laid out in the plane."""
+        return Outline.of(self.table, self.vectors, self.layout)
 
     def thumbnail(self, row: int) -> bytes:
         """The JPEG of a frame."""
@@ -251,7 +257,7 @@ def _fill(draft: Path, content: Content) -> None:
         if array is not None:
             np.save(draft / f"{name}.npy", np.ascontiguousarray(array, dtype=np.float32), allow_pickle=False)
     pq.write_table(_with_thumbnails(draft, content.table, content.thumbnails), draft / "frames.parquet")
-    (draft / "manifest.json").write_text(json.dumps(_manifest(draft, content), indent=2) + "\n")
+    (draft / "manifest.json").write_text(json.dumps(manifest_of(draft, content), indent=2) + "\n")
 
 
 def _locked(folder: Path) -> int:
@@ -284,7 +290,8 @@ def _with_thumbnails(draft: Path, table: pa.Table, thumbnails: Iterable[bytes]) 
     return table
 
 
-def _manifest(draft: Path, content: Content) -> dict[str, Any]:
+def manifest_of(draft: Path, content: Content) -> dict[str, Any]:
+    """What a version says of itself, whose other files are in ``draft``."""
     files = sorted(p for p in draft.rglob("*") if p.is_file())
     table = content.table
     return {

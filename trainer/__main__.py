@@ -67,14 +67,19 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument(
         "--frames", type=Path, help="frames to fit whitening and identity map to (default: none, plain features)"
     )
-    build = add(_build, "frames + encoder -> a new version of the index", "frames", "encoder", "index")
+    build = add(_build, "frames + encoder -> a new version of the index", "frames", "encoder")
+    build.add_argument("index", help=_INDEX_HELP)
+    _add_milvus_index(build)
     build.add_argument("--splits", nargs="+", default=["train", "valid"])
-    evaluate = add(_evaluate, "measure an index on the test split", "frames", "encoder", "index")
+    evaluate = add(_evaluate, "measure an index on the test split", "frames", "encoder")
+    evaluate.add_argument("index", help=_INDEX_HELP)
     evaluate.add_argument("--out", type=Path, default=Path("evaluation.json"), help="default: %(default)s")
     evaluate.add_argument("-k", type=int)
     evaluate.add_argument("--queries", type=int, help="test frames at most")
     rebuild = add(_rebuild, "every stage that is not up to date: captures -> index", "captures", "run")
     _add_rebuild_options(rebuild)
+    rebuild.add_argument("--index", help=f"{_INDEX_HELP} (default: <run>/index)")
+    _add_milvus_index(rebuild)
     ask = add(_ask, "post the sample request to a running service and compare the answer with the truth", "sample")
     ask.add_argument("--url", default="http://127.0.0.1:8000", help="default: %(default)s")
     return parser
@@ -97,6 +102,14 @@ def _add_import(add: Any) -> None:
     sub.add_argument("--scale-points", nargs=6, metavar=names, help="two pixels of the ground, and their distance")
     sub.add_argument("--max-side", type=int, metavar="PIXELS", help="of the pictures written (default: 1920)")
     sub.add_argument("--threads", type=int, help="of structure from motion (default: one a core)")
+
+
+_INDEX_HELP = "a folder, or milvus:<file.db or URL>[#name]"
+
+
+def _add_milvus_index(parser: argparse.ArgumentParser) -> None:
+    text = "how Milvus indexes vectors: FLAT, HNSW, IVF_FLAT, DISKANN, ... (default: %(default)s, which is exact)"
+    parser.add_argument("--milvus-index", default="FLAT", help=text)
 
 
 _OVERRIDES = ("pairs", "augmentation", "loss", "epochs", "max_minutes", "seed")
@@ -260,7 +273,8 @@ def _export(options: argparse.Namespace) -> None:
 def _build(options: argparse.Namespace) -> None:
     from trainer.build import BuildConfig, build
 
-    print(build(options.frames, options.encoder, options.index, BuildConfig(splits=tuple(options.splits))))
+    config = BuildConfig(splits=tuple(options.splits), milvus_index=options.milvus_index)
+    print(build(options.frames, options.encoder, options.index, config))
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -273,7 +287,9 @@ def _evaluate(options: argparse.Namespace) -> None:
 def _rebuild(options: argparse.Namespace) -> None:
     from trainer.rebuild import Stages, rebuild
 
-    rebuild(options.captures, options.run, _rebuild_config(options))
+    config = _rebuild_config(options)
+    built = dataclasses.replace(config.build, milvus_index=options.milvus_index)
+    rebuild(options.captures, options.run, dataclasses.replace(config, build=built, index=options.index))
     print(Stages(options.run).summary())
 
 

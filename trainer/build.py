@@ -15,7 +15,9 @@ from index.identity_map import read_identity_map
 from index.picture import encode_jpeg
 from index.schema import InvalidValueError
 from index.search import FrameIndex
-from index.store import write_index
+from index.store import Content
+from index.stores import Location, store_at
+from index.table import table_from_frames
 from trainer.calibrate import box_calibration
 from trainer.frames import Frames
 from trainer.inference import embed_frames
@@ -34,19 +36,20 @@ class BuildConfig:
     false_accepts: float = 0.05  # how often an unknown object may be called known; thresholds of ``known``
     map_frames: int = 10_000  # as many are laid out by t-SNE for the page's map: about half a minute
     keep: int = 5  # versions kept for rollback
+    milvus_index: str = "FLAT"  # how Milvus, where the index is there, indexes vectors; FLAT: exact
     device: str = "auto"
 
 
-def build(frames: Path, encoder: Path, out: Path, config: BuildConfig | None = None) -> Path:
+def build(frames: Path, encoder: Path, out: Location, config: BuildConfig | None = None) -> str:
     """Embeds the frames of ``config.splits`` through the exported encoder, writes a version and switches to it.
 
     Args:
         frames: the ``<run>/frames`` folder.
         encoder: the ``<run>/encoder`` artefact.
-        out: the ``<run>/index`` folder.
+        out: the ``<run>/index`` folder, or a place in Milvus: see ``index.stores``.
 
     Returns:
-        The version's folder.
+        The version's name.
     """
     config = config or BuildConfig()
     everything = Frames.open(frames)
@@ -60,20 +63,19 @@ def build(frames: Path, encoder: Path, out: Path, config: BuildConfig | None = N
     index = FrameIndex.from_frames(vectors, items)
     index.identity_map = read_identity_map(encoder)
     known, calibration = recognitions(index, chosen.sequence, config.false_accepts), box_calibration(index, items)
-    name = write_index(
-        out,
+    content = Content(
         vectors,
-        items,
+        table_from_frames(items),
         thumbnails,
         encoder,
         runtime.digest,
-        config.keep,
         calibration,
         known,
         layout(index, config.map_frames),
     )
+    name = store_at(out, config.milvus_index).write(content, config.keep)
     logger.info("index version %s: %d frames", name, len(items))
-    return out / "versions" / name
+    return name
 
 
 def _thumbnail(image: NDArray[np.uint8], side: int) -> bytes:

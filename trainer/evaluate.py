@@ -24,6 +24,7 @@ from index.iou import iou_3d
 from index.predict import DEFAULT_K, Predictor, open_predictor
 from index.schema import Box, Frame, GeometryError, InvalidValueError, View
 from index.search import FrameIndex
+from index.stores import Location
 from index.transfer import transfer_box
 from trainer.baselines import RawPixels
 from trainer.config import TrainConfig
@@ -78,7 +79,7 @@ _KNOWN = (
 )
 
 
-def evaluate(frames: Path, encoder: Path, index: Path, out: Path, config: EvaluateConfig | None = None) -> Path:
+def evaluate(frames: Path, encoder: Path, index: Location, out: Path, config: EvaluateConfig | None = None) -> Path:
     """Measures the current index on the test split and writes ``out`` (JSON); ``table`` prints it.
 
     Figures (all averaged over categories, 95 % bootstrap intervals over sequences):
@@ -188,7 +189,6 @@ def _measure(name: str, predictor: Predictor, queries: Frames, config: EvaluateC
 
 def _known(predictor: Predictor, queries: Frames) -> dict[str, dict[str, float]]:
     vectors, index = embed_frames(predictor.encoder, queries, "embed queries"), predictor.index
-    assert isinstance(index, FrameIndex)  # nothing is enrolled beside it
     result = {}
     for recognition in index.recognition:
         answers = open_set(index, vectors, queries, recognition.views)
