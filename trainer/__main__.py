@@ -8,6 +8,7 @@ import json
 import logging
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,10 @@ def _parser() -> argparse.ArgumentParser:
     pretrain.add_argument("--recipe", type=Path, help="a TOML file (default: the shipped encoder's)")
     _add_import(add)
     add(_check, "find what is wrong with captures, and draw a contact sheet of each", "captures")
-    ingest = add(_ingest, "captures -> frames", "captures", "frames")
+    ingest = add(_ingest, "captures -> frames")
+    ingest.add_argument("captures", help="a folder; with --engine ray also a URL that fsspec reads")
+    ingest.add_argument("frames", type=Path)
+    _add_engine(ingest)
     ingest.add_argument("--format", help="objectron, tfrecord, ucf101 or folder (default: recognised)")
     ingest.add_argument("--fps", type=float, help="frames a second to keep")
     ingest.add_argument("--workers", type=int)
@@ -70,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     build = add(_build, "frames + encoder -> a new version of the index", "frames", "encoder")
     build.add_argument("index", help=_INDEX_HELP)
     _add_milvus_index(build)
+    _add_engine(build)
     build.add_argument("--splits", nargs="+", default=["train", "valid"])
     evaluate = add(_evaluate, "measure an index on the test split", "frames", "encoder")
     evaluate.add_argument("index", help=_INDEX_HELP)
@@ -105,6 +110,29 @@ def _add_import(add: Any) -> None:
 
 
 _INDEX_HELP = "a folder, or milvus:<file.db or URL>[#name]"
+
+
+def _add_engine(parser: argparse.ArgumentParser) -> None:
+    text = "who works: this process and its children, or Ray (default: %(default)s)"
+    parser.add_argument("--engine", choices=("here", "ray"), default="here", help=text)
+    parser.add_argument(
+        "--address", help="of a Ray cluster: auto, host:port or ray://host:port (default: this machine)"
+    )
+
+
+def _ray(options: argparse.Namespace) -> Any:
+    """Ray's settings; None where it is not asked for."""
+    from index.schema import InvalidValueError
+
+    if options.engine != "ray":
+        if options.address:
+            raise InvalidValueError("address", options.address, "left out, without --engine ray")
+        return None
+    try:
+        from trainer.cluster import RayConfig
+    except ImportError as error:
+        raise InvalidValueError("engine", "ray", f"here, or pip install 'nearpose[ray]' ({error})") from error
+    return RayConfig(options.address, getattr(options, "workers", None))
 
 
 def _add_milvus_index(parser: argparse.ArgumentParser) -> None:
@@ -246,7 +274,12 @@ def _check(options: argparse.Namespace) -> None:
 def _ingest(options: argparse.Namespace) -> None:
     from trainer.ingest import IngestConfig, ingest
 
-    ingest(options.captures, options.frames, IngestConfig(**_given(options, "fps", "workers", "format")))
+    config, reading = IngestConfig(**_given(options, "fps", "workers", "format")), None
+    if (ray_config := _ray(options)) is not None:
+        from trainer.cluster import ray_reading
+
+        reading = partial(ray_reading, ray_config)
+    ingest(options.captures, options.frames, config, reading)
 
 
 def _train(options: argparse.Namespace) -> None:
@@ -274,7 +307,12 @@ def _build(options: argparse.Namespace) -> None:
     from trainer.build import BuildConfig, build
 
     config = BuildConfig(splits=tuple(options.splits), milvus_index=options.milvus_index)
-    print(build(options.frames, options.encoder, options.index, config))
+    embed = None
+    if (ray_config := _ray(options)) is not None:
+        from trainer.cluster import embed_by_ray
+
+        embed = partial(embed_by_ray, ray_config)
+    print(build(options.frames, options.encoder, options.index, config, embed))
 
 
 def _evaluate(options: argparse.Namespace) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +28,10 @@ from trainer.recognise import recognitions
 logger = logging.getLogger(__name__)
 
 
+# An encoder's folder, frames and a device -> (n, d) vectors.
+Embedding = Callable[[Path, Frames, str], NDArray[np.float32]]
+
+
 @dataclass(frozen=True)
 class BuildConfig:
     """How an index is built from frames."""
@@ -40,13 +45,17 @@ class BuildConfig:
     device: str = "auto"
 
 
-def build(frames: Path, encoder: Path, out: Location, config: BuildConfig | None = None) -> str:
+def build(
+    frames: Path, encoder: Path, out: Location, config: BuildConfig | None = None, embed: Embedding | None = None
+) -> str:
     """Embeds the frames of ``config.splits`` through the exported encoder, writes a version and switches to it.
 
     Args:
         frames: the ``<run>/frames`` folder.
         encoder: the ``<run>/encoder`` artefact.
         out: the ``<run>/index`` folder, or a place in Milvus: see ``index.stores``.
+
+        embed: who embeds; None: this process.
 
     Returns:
         The version's name.
@@ -57,7 +66,7 @@ def build(frames: Path, encoder: Path, out: Location, config: BuildConfig | None
     if len(chosen) == 0:
         raise InvalidValueError("splits", config.splits, f"splits that {frames} has frames of")
     runtime = open_encoder(encoder, config.device)
-    vectors = embed_frames(runtime, chosen)
+    vectors = embed(encoder, chosen, config.device) if embed else embed_frames(runtime, chosen)
     items = [chosen.frame(row) for row in range(len(chosen))]
     thumbnails = (_thumbnail(chosen.image(row), config.thumbnail_side) for row in range(len(chosen)))
     index = FrameIndex.from_frames(vectors, items)
