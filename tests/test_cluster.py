@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +117,17 @@ def test_captures_may_be_at_a_url(small_run, tmp_path):
         read_by_ray(f"file://{tmp_path}/nothing", tmp_path / "other")
     with pytest.raises(CaptureError, match="cannot be read"):
         read_by_ray("nothing://bucket", tmp_path / "other")
+
+
+def test_captures_may_be_behind_http(small_run, tmp_path):
+    pytest.importorskip("aiohttp")
+    handler = partial(SimpleHTTPRequestHandler, directory=str(small_run.captures))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            assert_same(read_by_ray(f"http://127.0.0.1:{server.server_port}/", tmp_path / "frames"), small_run.frames)
+        finally:
+            server.shutdown()
 
 
 def test_vectors_are_the_same(small_run, tmp_path):
