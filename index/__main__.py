@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from index.confidence import Calibration
+from index.history import History
 from index.picture import decode_picture
 from index.predict import DEFAULT_K, Prediction, open_predictor
 from index.recognition import Recognition
@@ -72,6 +73,18 @@ def _info(options: argparse.Namespace) -> None:
         told = f"{recognition.frames} queries without their object" if recognition.frames else "as shipped"
         print(f"{'known:':17}from {recognition.views} views on at p >= {recognition.threshold:.2f}, {told}")
     print(f"{'categories:':17}{', '.join(manifest['categories'])}")
+    if (history := History.from_manifest(manifest.get("history"))) is not None:
+        print(f"{'captures:':17}{len(history.sources)}{_removed(history)}")
+        if history.calibrated_in:
+            told = f"confidence and known of {history.calibrated_in}, which had {history.calibrated_frames} frames"
+            print(f"{'carried over:':17}{told}")
+        if history.laid_out_in:
+            told = f"the map of {history.laid_out_in}; newer frames lie where their nearest one does"
+            print(f"{'carried over:':17}{told}")
+
+
+def _removed(history: History) -> str:
+    return f"; removed: {', '.join(sorted(history.left_out))}" if history.left_out else ""
 
 
 def _verify(options: argparse.Namespace) -> None:

@@ -16,7 +16,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from index.schema import Array, Camera, InvalidValueError, NearposeError, checked_rect
 
 CAPTURE_FILE = "capture.json"
-ANNOTATIONS = ".annotations"  # folder beside it: earlier annotations, and the lock of those who write
 # Matrices in text are rounded: this far from a rotation they are taken for the nearest one.
 _ROUNDING = 1e-3
 

@@ -32,7 +32,7 @@ from index.stores import Location, store_at
 from index.transfer import transfer_box
 from index.witnesses import Sighting
 
-DEFAULT_K = 10
+DEFAULT_K = 20
 MAX_K = 100
 _LOOKED_AT = 1000  # rows, to find one with a box
 Method = Literal["consensus", "paper"]

@@ -6,7 +6,7 @@ Layout::
     <root>/versions/<name>/
         vectors.npy                     (n, d) float32, unit rows
         identities.npy                  (n, e) float32, unit rows, where the encoder has an identity map
-        frames.parquet                  index.table's columns, thumbnail_offset, thumbnail_length
+        frames.parquet                  index.table's columns and ORIGIN's, thumbnail_offset, thumbnail_length
         thumbnails.tar                  one JPEG a frame
         map.npy                         (n, 2) float32, the vectors laid out in the plane; optional
         encoder/                        a copy of the encoder's artefact directory
@@ -24,8 +24,8 @@ import json
 import mmap
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -39,6 +39,7 @@ import pyarrow.parquet as pq
 from index.confidence import Calibration
 from index.contents import Outline
 from index.encoder import file_digest
+from index.history import History
 from index.identity_map import read_identity_map, to_identities
 from index.layout import Layout
 from index.recognition import Recognition
@@ -56,6 +57,10 @@ from index.table import table_from_frames
 FORMAT = "nearpose-index-1"
 
 
+class OutdatedError(ArtifactError):
+    """Another version has become current meanwhile. Carries ``path`` and ``reason``."""
+
+
 class IndexVersion(FrameIndex):
     """A version on disk, opened: its checksums hold, its vectors are mapped into memory."""
 
@@ -71,6 +76,7 @@ class IndexVersion(FrameIndex):
             self.identities = np.load(path / "identities.npy", mmap_mode="r", allow_pickle=False)
         self.recognition = [Recognition.from_manifest(value) for value in self.manifest.get("recognition") or []]
         self.calibration = Calibration.from_manifest(self.manifest.get("calibration"))
+        self.history = History.from_manifest(self.manifest.get("history"))
         with (path / "thumbnails.tar").open("rb") as file:  # mapped: it may be removed while this version answers
             self._thumbnails = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
@@ -147,7 +153,8 @@ def rollback(root: Path, version: str | None = None) -> str:
     if version not in names:
         raise InvalidValueError("version", version, f"one of {', '.join(names)}")
     verify_version(root / "versions" / version)
-    _switch(root, version)
+    with _alone(root):
+        _switch(root, version)
     return version
 
 
@@ -168,7 +175,7 @@ class Content:
         calibration: of the boxes' confidence; None: the one that ships is used.
         recognition: from when on a match counts as known; empty: nothing is called known or unknown.
         layout: (n, 2) float32, the vectors laid out in the plane, to look at.
-        history: what else the manifest says, of how the version came about.
+        history: which sources the frames are of; None: that is not known.
     """
 
     vectors: Vectors
@@ -179,7 +186,7 @@ class Content:
     calibration: Calibration | None = None
     recognition: Sequence[Recognition] = ()
     layout: Layout | None = None
-    history: Mapping[str, Any] = field(default_factory=dict)
+    history: History | None = None
 
     def __post_init__(self) -> None:
         if len(pc.unique(self.table["id"])) != len(self.table):
@@ -204,23 +211,28 @@ def write_index(
     return write_version(root, content, keep)
 
 
-def write_version(root: Path, content: Content, keep: int = 5) -> str:
+def write_version(root: Path, content: Content, keep: int = 5, base: str | None = None) -> str:
     """Writes a new version and makes it current; returns its name.
 
     Args:
         keep: how many versions to keep, this one included.
+        base: the version that ``content`` was made from, which must be the current one still.
 
     Raises:
+        OutdatedError: it is not; nothing is written.
         ArtifactError: it cannot be written; the current version stays.
     """
     folder = root / "versions"
     folder.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(folder)
-    name = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}Z"
-    with _draft_of(folder / name) as draft:
-        _fill(draft, content)
-        IndexVersion(draft)
-    _switch(root, name)
+    with _alone(root):
+        if base is not None and base != (current := current_version(root)):
+            raise OutdatedError(root, f"version {current} has come while one was made from {base}")
+        _remove_abandoned(folder)
+        name = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}Z"
+        with _draft_of(folder / name) as draft:
+            _fill(draft, content)
+            IndexVersion(draft)
+        _switch(root, name)
     for old in versions(root)[:-keep]:
         (folder / old).rename(folder / f".{old}.removed")  # at once: nobody ever sees half a version
         shutil.rmtree(folder / f".{old}.removed", ignore_errors=True)  # another build may help
@@ -258,6 +270,16 @@ def _fill(draft: Path, content: Content) -> None:
             np.save(draft / f"{name}.npy", np.ascontiguousarray(array, dtype=np.float32), allow_pickle=False)
     pq.write_table(_with_thumbnails(draft, content.table, content.thumbnails), draft / "frames.parquet")
     (draft / "manifest.json").write_text(json.dumps(manifest_of(draft, content), indent=2) + "\n")
+
+
+@contextlib.contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    """Of all who write to an index, one at a time is in such a ``with`` block; the others wait."""
+    lock = _locked(root)
+    try:
+        yield
+    finally:
+        os.close(lock)
 
 
 def _locked(folder: Path) -> int:
@@ -306,7 +328,7 @@ def manifest_of(draft: Path, content: Content) -> dict[str, Any]:
         "files": {str(p.relative_to(draft)): {"bytes": p.stat().st_size, "sha256": file_digest(p)} for p in files},
         "calibration": content.calibration and asdict(content.calibration),
         "recognition": [asdict(r) for r in content.recognition],
-        **content.history,
+        "history": content.history and asdict(content.history),
     }
 
 

@@ -8,7 +8,8 @@
 | rect | double[4] | x0, y0, x1, y1 |
 | box | struct {rotation: double[9], row-major; center: double[3]; size: double[3]} | null where no pose is known |
 
-Units and frames are those of ``index.schema``.
+Units and frames are those of ``index.schema``. An index's table also says where its frames come from (ORIGIN):
+``sequence``, the video, and ``source``, what was read: a capture's folder, or a record file of many videos.
 """
 
 from __future__ import annotations
@@ -44,6 +45,9 @@ FRAME_SCHEMA = pa.schema(
         pa.field("box", _BOX),
     ]
 )
+
+ORIGIN = pa.schema([pa.field("sequence", pa.string(), nullable=False), pa.field("source", pa.string(), nullable=False)])
+INDEXED_SCHEMA = pa.schema([*FRAME_SCHEMA, *ORIGIN])
 
 
 def missing_columns(schema: pa.Schema, required: pa.Schema) -> list[str]:

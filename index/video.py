@@ -35,24 +35,29 @@ class VideoFrame:
 
 @dataclass(frozen=True)
 class VideoFacts:
-    """What a video's container says: the size of its pictures as they are stored, and how many there are."""
+    """What a video's container says: the size of its pictures, how many there are, and how many a second."""
 
     width: int
     height: int
     pictures: int
+    rate: float
 
 
-def video_facts(path: Path) -> VideoFacts:
-    """Without reading more than its head. Raises CaptureError when it cannot be opened."""
+def video_facts(path: Path, as_stored: bool = False) -> VideoFacts:
+    """Without reading more than its head; ``as_stored`` leaves out the turn that the container asks for.
+
+    Raises CaptureError when it cannot be opened.
+    """
     if not path.is_file():
         raise CaptureError(path, "missing")
     capture = cv2.VideoCapture(str(path))
     try:
         if not capture.isOpened():
             raise CaptureError(path, "not a readable video")
-        capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)
-        names = (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FRAME_COUNT)
-        return VideoFacts(*(int(capture.get(name)) for name in names))
+        capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0 if as_stored else 1)
+        width, height = capture.get(cv2.CAP_PROP_FRAME_WIDTH), capture.get(cv2.CAP_PROP_FRAME_HEIGHT)
+        pictures, rate = capture.get(cv2.CAP_PROP_FRAME_COUNT), capture.get(cv2.CAP_PROP_FPS)
+        return VideoFacts(int(width), int(height), int(pictures), rate)
     finally:
         capture.release()
 

@@ -1,5 +1,6 @@
 """``python -m service --index <run>/index``: serves an index until it is told to stop.
 
+``python -m service annotate <captures>`` serves the page that captures are annotated on, and nothing else.
 ``python -m service key <name> [requests a minute]`` makes an API key; ``python -m service settings`` prints
 docs/settings.md.
 """
@@ -18,8 +19,8 @@ from pydantic import ValidationError
 
 from index.schema import NearposeError
 from service.keys import new_key
-from service.server import serve
-from service.settings import Settings, settings_table
+from service.server import serve, server_of
+from service.settings import AnnotateSettings, Settings, settings_table
 
 
 def main() -> None:
@@ -28,6 +29,8 @@ def main() -> None:
         match sys.argv[1:]:
             case ["settings"]:
                 print(settings_table(), end="")
+            case ["annotate", *arguments]:
+                _annotate(arguments)
             case ["key", name]:
                 _print_key(name, None)
             case ["key", name, per_minute] if per_minute.isdecimal():
@@ -46,6 +49,14 @@ def _serve() -> None:
     settings = Settings(_cli_parse_args=True, _cli_prog_name="python -m service")  # type: ignore[call-arg]
     with contextlib.suppress(KeyboardInterrupt):
         serve(settings)
+
+
+def _annotate(arguments: list[str]) -> None:
+    from service.annotate.app import create_annotate_app  # what others do not need
+
+    settings = AnnotateSettings(_cli_parse_args=arguments, _cli_prog_name="python -m service annotate")  # type: ignore[call-arg]
+    with contextlib.suppress(KeyboardInterrupt):
+        server_of(create_annotate_app(settings), settings).run()
 
 
 def _print_key(name: str, per_minute: int | None) -> None:

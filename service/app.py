@@ -17,6 +17,7 @@ from starlette.responses import PlainTextResponse
 
 from index.encoder import Encoder, open_encoder
 from service import overview, pages, problems, queries
+from service.admission import Admission
 from service.answers import (
     AliveAnswer,
     ReadyAnswer,
@@ -113,7 +114,7 @@ def create_app(settings: Settings, open_encoder: EncoderOpener | None = None) ->
     app.include_router(overview.router, responses=refusals(default="Any refusal."))
     pages.install(app, settings.samples, responses=refusals(default="Any refusal."))
     problems.install(app)
-    add_middlewares(app, settings)
+    add_middlewares(app, settings, Admission)
     complete(app, needs_key=settings.api_keys is not None)
     return app
 

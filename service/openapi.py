@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from service.access import PROBES
-from service.problems import MEDIA_TYPE
+from service.problems import MEDIA_TYPE, Problem
 
 Json = dict[str, Any]
 
@@ -79,6 +79,7 @@ def complete(app: FastAPI, *, needs_key: bool) -> None:
 
 def _complete(document: Json, needs_key: bool) -> None:
     components = document["components"]
+    components["schemas"].setdefault("Problem", Problem.model_json_schema())
     components["securitySchemes"] = _SCHEMES
     components["headers"] = {
         name: {"description": text, "schema": {"type": "string"}} for name, text in _HEADERS.items()
@@ -94,7 +95,15 @@ def _complete(document: Json, needs_key: bool) -> None:
         for status, description in refused.items():
             operation["responses"].setdefault(status, _refusal(description))
         for status, response in operation["responses"].items():
+            _name_media_type(status, response)
             response["headers"] = {name: {"$ref": f"#/components/headers/{name}"} for name in _headers(path, status)}
+
+
+def _name_media_type(status: str, response: Json) -> None:
+    """A refusal is a problem, whatever shape of one it has."""
+    content = response.get("content", {})
+    if status >= "400" and "application/json" in content:
+        content[MEDIA_TYPE] = content.pop("application/json")
 
 
 def _operations(document: Json) -> Iterator[tuple[str, Json]]:

@@ -58,19 +58,25 @@ class _Files(StaticFiles):
 
 _files = _Files(directory=PAGE)
 _pages = APIRouter(include_in_schema=False)
+_docs = APIRouter(include_in_schema=False)
 _samples = APIRouter(tags=["samples"])
+
+
+async def page_file(name: str, request: Request) -> Response:
+    """A file of the page's folder."""
+    return await _files.get_response(name, request.scope)
 
 
 @_pages.get("/")
 async def page(request: Request) -> Response:
     """The web page."""
-    return await _files.get_response("index.html", request.scope)
+    return await page_file("index.html", request)
 
 
-@_pages.get("/docs")
+@_docs.get("/docs")
 async def docs(request: Request) -> Response:
     """Swagger UI."""
-    return await _files.get_response("docs.html", request.scope)
+    return await page_file("docs.html", request)
 
 
 async def _folders(request: Request) -> dict[str, Path]:
@@ -126,4 +132,10 @@ def install(app: FastAPI, samples: Path | None, **router_options: Any) -> None:
     app.state.samples = samples
     app.include_router(_pages)
     app.include_router(_samples, **router_options)
+    install_files(app)
+
+
+def install_files(app: FastAPI) -> None:
+    """Adds the documentation to ``app``, made with ``docs_url=None``, and the files of all pages."""
+    app.include_router(_docs)
     app.mount("/page", _files, name="page")

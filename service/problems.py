@@ -17,6 +17,9 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from index.schema import GeometryError, ImageError, InvalidValueError, NearposeError, NoPoseError, OutOfViewError
+from service.annotate.draft import NoDraftError
+from service.annotate.pictures import MissingPictureError
+from service.annotate.store import ConflictError, ReadOnlyError, UnknownCaptureError, UnreadableCaptureError
 from service.engine import UnknownFrameError
 from service.enrolment.file import EnrolmentUnavailableError, StorageFullError
 from service.enrolment.store import KeyReusedError, UnknownObjectError
@@ -50,8 +53,10 @@ class Problem(BaseModel):
 
     type: str = Field(
         description="Which kind, stable: `urn:nearpose:problem:` and one of `invalid-value`, `unknown-frame`, "
-        "`unknown-object`, `geometry`, `no-pose`, `unreadable-image`, `key-reused`, `body-too-large`, `body-timeout`, "
-        "`unauthorized`, `rate-limited`, `not-ready`, `draining`, `overloaded`, `timeout`, `enrolment-unavailable`, "
+        "`unknown-object`, `unknown-capture`, `unreadable-capture`, `missing-picture`, `conflict`, `read-only`, "
+        "`revision-required`, `misdirected`, `no-draft`, `geometry`, `no-pose`, `unreadable-image`, `key-reused`, "
+        "`body-too-large`, `body-timeout`, `unauthorized`, `rate-limited`, `not-ready`, `draining`, `overloaded`, "
+        "`timeout`, `enrolment-unavailable`, "
         "`storage-full`, `internal`; or `about:blank`, where the status says it all."
     )
     title: str = Field(description="The kind, in words.")
@@ -118,6 +123,28 @@ class UnauthorizedError(RefusedError):
         super().__init__(401, detail, {"WWW-Authenticate": challenge})
 
 
+class MisdirectedError(RefusedError):
+    """A request to a name that this server does not go by."""
+
+    slug, title = "misdirected", "This server does not go by that name"
+
+    def __init__(self, host: str) -> None:
+        self.field, self.value, self.bound = "Host", host, "localhost, 127.0.0.1 or [::1]"
+        super().__init__(
+            421, f"Host: got {host!r}, must be {self.bound}: without API keys the server is for this machine"
+        )
+
+
+class RevisionRequiredError(RefusedError):
+    """A change that does not say which revision it was made of."""
+
+    slug, title = "revision-required", "Say which revision was changed"
+
+    def __init__(self) -> None:
+        self.field, self.value, self.bound = "If-Match", None, 'the revision that was changed, in quotes: "<revision>"'
+        super().__init__(428, f"If-Match: must be {self.bound}")
+
+
 class RateLimitedError(RefusedError):
     """More requests than a client may send. ``headers`` say when the next one may come."""
 
@@ -141,6 +168,12 @@ _KINDS: dict[type[Exception], tuple[int, str, str, str | None]] = {
     DrainingError: (503, "draining", "The server is about to stop", None),
     OverloadedError: (503, "overloaded", "Too many requests at once", None),
     EnrolmentUnavailableError: (503, "enrolment-unavailable", "Nothing can be enrolled here", None),
+    UnknownCaptureError: (404, "unknown-capture", "There is no such capture", "name"),
+    UnreadableCaptureError: (409, "unreadable-capture", "The capture's file cannot be read", None),
+    MissingPictureError: (404, "missing-picture", "There is no such picture", None),
+    ConflictError: (412, "conflict", "The capture has changed meanwhile", None),
+    ReadOnlyError: (403, "read-only", "The capture cannot be written to", None),
+    NoDraftError: (404, "no-draft", "There is no box to propose", None),
     StorageFullError: (507, "storage-full", "There is no room for more", None),
 }
 _HEADERS = {503: {"Retry-After": "1"}}
@@ -230,7 +263,7 @@ def _json_value(value: Any) -> Any:
     """``value`` as it is where JSON can hold it and it is short, else as text."""
     value = value.tolist() if isinstance(value, np.ndarray) else value
     try:
-        if len(json.dumps(value, allow_nan=False)) <= _LONGEST_VALUE:
+        if len(json.dumps(value, allow_nan=False, ensure_ascii=False).encode()) <= _LONGEST_VALUE:
             return value
     except (TypeError, ValueError):
         pass
@@ -259,5 +292,6 @@ def _invalid_value(error: Mapping[str, Any]) -> InvalidValueError:
 
 def _field_name(location: Sequence[str | int]) -> str:
     """("rect", 0, 2) -> "rect[0][2]"; ("camera", "fx") -> "camera.fx"."""
-    first, *rest = location
-    return str(first) + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in rest)
+    first, *rest = location or ("body",)
+    name = str(first) + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in rest)
+    return name.encode(errors="backslashreplace").decode()  # a client may name a field what is no text

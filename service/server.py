@@ -14,7 +14,7 @@ from uvicorn.supervisors import Multiprocess
 from service.app import SETTINGS, create_app
 from service.logs import log_config
 from service.metrics import shared_metrics
-from service.settings import Settings
+from service.settings import ServerSettings, Settings
 
 _LARGEST_HEAD = 64 * 2**10
 _NONE_SEEN = object()
@@ -30,15 +30,15 @@ def serve(settings: Settings) -> None:
         _serve_by_processes(settings)
 
 
-def server_of(app: FastAPI, settings: Settings) -> uvicorn.Server:
+def server_of(app: FastAPI, settings: ServerSettings) -> uvicorn.Server:
     """The server of ``app`` in this process."""
-    return _Server(_Config(app, settings))
+    return _Server(_Config(app, settings, 1))
 
 
 def _serve_by_processes(settings: Settings) -> None:
     """Processes that accept from one socket; one that dies is replaced."""
     os.environ[SETTINGS] = settings.model_dump_json()
-    config = _Config("service.app:create_app_from_environment", settings)
+    config = _Config("service.app:create_app_from_environment", settings, settings.workers)
     bound = config.bind_socket()
     _say_where(bound)
     Multiprocess(config, sockets=[bound]).run()
@@ -47,12 +47,12 @@ def _serve_by_processes(settings: Settings) -> None:
 class _Config(uvicorn.Config):
     """As ``settings`` want it. Pickles."""
 
-    def __init__(self, app: FastAPI | str, settings: Settings) -> None:
+    def __init__(self, app: FastAPI | str, settings: ServerSettings, workers: int) -> None:
         self.head_s = settings.body_s
         super().__init__(
             app,
             factory=isinstance(app, str),
-            workers=settings.workers,
+            workers=workers,
             host=settings.host,
             port=settings.port,
             http=_Impatient,

@@ -1,4 +1,4 @@
-"""Every setting of the service, in one table.
+"""Every setting of the service, and of the server that captures are annotated with, in one table.
 
 Each is a flag (``--max-pixels 20000000``) and an environment variable (``NEARPOSE_MAX_PIXELS=20000000``); the flag
 wins. ``python -m service --help`` prints the table, ``python -m service settings`` as it stands in docs/settings.md.
@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, CliPositionalArg, SettingsConfigDict
 
 from index.schema import InvalidValueError
 from index.stores import Address, is_milvus
@@ -28,32 +28,15 @@ def _location(value: str | Path) -> str:
     return str(Address.parse(location)) if is_milvus(location) else location
 
 
-class Settings(BaseSettings):
-    """How the service runs. Each flag is an environment variable, too: --max-pixels is NEARPOSE_MAX_PIXELS."""
+class ServerSettings(BaseSettings):
+    """What every server of nearpose can be told: where it listens, what a request may cost, and who may ask."""
 
-    model_config = SettingsConfigDict(env_prefix="NEARPOSE_", cli_kebab_case=True, frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(cli_kebab_case=True, frozen=True, extra="forbid")
 
-    index: Annotated[str, BeforeValidator(_location)] = Field(
-        description="folder of the index, `<run>/index`, or `milvus:<file.db or URL>[#name]`; there may be none yet "
-        "when the service starts"
-    )
-    samples: Path | None = Field(
-        default=None,
-        description="folder of pictures to try on the page: `<name>/image.jpg` and `fields.json`, or one such folder",
-    )
     host: str = Field(default="127.0.0.1", description="address to listen on; 0.0.0.0 for every interface")
     port: int = Field(default=8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     device: Literal["auto", "openvino", "cuda", "torch-cpu"] = Field(
         default="auto", description="what runs the encoder"
-    )
-    workers: int = Field(default=1, ge=1, le=256, description="processes; they share the index's vectors and the port")
-    threads: int = Field(default=4, ge=1, le=256, description="pictures that a process works on at the same time")
-    waiting: int = Field(
-        default=64, ge=0, description="requests that may wait for a thread; more are answered with 503"
-    )
-    burst_ms: float = Field(default=500, ge=0, description="longest wait for a thread; then 503")
-    standing_ms: float = Field(
-        default=40, ge=0, description="the same where the line has not been empty for 100 ms: under too much load"
     )
     poll_s: float = Field(default=1.0, gt=0, description="seconds between two looks for a new version of the index")
 
@@ -72,17 +55,6 @@ class Settings(BaseSettings):
         "0 for any number; a key's own limit goes first; each process counts by itself",
     )
 
-    enrolment: Path | None = Field(
-        default=None,
-        description="file of what users enrol, on a local disk; by default enrolled.sqlite in the index's "
-        "folder; needed where that is none",
-    )
-    enrolment_max_bytes: int = Field(
-        default=4 * 2**30,
-        ge=0,
-        description="largest size of that file; 0 turns enrolment off, what is enrolled included",
-    )
-
     api_keys: Path | None = Field(
         default=None,
         description="file of API keys, lines as `python -m service key <name>` prints them; read again when it "
@@ -96,15 +68,51 @@ class Settings(BaseSettings):
         default=(), description="origins (`https://example.org`) whose pages may ask; `*` for all"
     )
 
-    drain_s: float = Field(
-        default=0, ge=0, description="seconds between SIGTERM, from which on /readyz says 503, and the last request"
-    )
     shutdown_s: int = Field(
         default=30, ge=0, description="seconds that running requests are given when the service stops"
     )
 
     log_format: Literal["plain", "json"] = Field(
         default="plain", description="lines for people, or one JSON object a line"
+    )
+
+
+class Settings(ServerSettings):
+    """How the service runs. Each flag is an environment variable, too: --max-pixels is NEARPOSE_MAX_PIXELS."""
+
+    model_config = SettingsConfigDict(env_prefix="NEARPOSE_")
+
+    index: Annotated[str, BeforeValidator(_location)] = Field(
+        description="folder of the index, `<run>/index`, or `milvus:<file.db or URL>[#name]`; there may be none yet "
+        "when the service starts"
+    )
+    samples: Path | None = Field(
+        default=None,
+        description="folder of pictures to try on the page: `<name>/image.jpg` and `fields.json`, or one such folder",
+    )
+    workers: int = Field(default=1, ge=1, le=256, description="processes; they share the index's vectors and the port")
+    threads: int = Field(default=4, ge=1, le=256, description="pictures that a process works on at the same time")
+    waiting: int = Field(
+        default=64, ge=0, description="requests that may wait for a thread; more are answered with 503"
+    )
+    burst_ms: float = Field(default=500, ge=0, description="longest wait for a thread; then 503")
+    standing_ms: float = Field(
+        default=40, ge=0, description="the same where the line has not been empty for 100 ms: under too much load"
+    )
+
+    enrolment: Path | None = Field(
+        default=None,
+        description="file of what users enrol, on a local disk; by default enrolled.sqlite in the index's "
+        "folder; needed where that is none",
+    )
+    enrolment_max_bytes: int = Field(
+        default=4 * 2**30,
+        ge=0,
+        description="largest size of that file; 0 turns enrolment off, what is enrolled included",
+    )
+
+    drain_s: float = Field(
+        default=0, ge=0, description="seconds between SIGTERM, from which on /readyz says 503, and the last request"
     )
 
     @model_validator(mode="after")
@@ -120,14 +128,31 @@ class Settings(BaseSettings):
         return self.enrolment or Path(self.index) / "enrolled.sqlite"
 
 
-# Each group begins with this setting and ends before the next one's.
+class AnnotateSettings(ServerSettings):
+    """How captures are annotated. Each flag is an environment variable, too: --port is NEARPOSE_ANNOTATE_PORT."""
+
+    model_config = SettingsConfigDict(env_prefix="NEARPOSE_ANNOTATE_")
+
+    captures: CliPositionalArg[Path] = Field(description="folder of captures, or one capture")
+    index: Path | None = Field(default=None, description="folder of the index that proposes boxes, `<run>/index`")
+    port: int = Field(default=8001, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    max_body_bytes: int = Field(default=2**20, ge=1, description="largest request body; more is answered with 413")
+    public_paths: tuple[PublicPath, ...] = Field(
+        default=("/", "/annotate", "/page/*", "/docs", "/openapi.json"),
+        description="paths that need no key; one that ends in /* stands for all below it; by default those of the page",
+    )
+
+
 _GROUPS = {
-    "Serving": "index",
-    "Limits": "max_body_bytes",
-    "Enrolment": "enrolment",
-    "Access": "api_keys",
-    "Stopping": "drain_s",
-    "Log": "log_format",
+    "Serving": (
+        *("index", "samples", "host", "port", "device"),
+        *("workers", "threads", "waiting", "burst_ms", "standing_ms", "poll_s"),
+    ),
+    "Limits": ("max_body_bytes", "max_pixels", "body_s", "timeout_s", "requests_per_minute"),
+    "Enrolment": ("enrolment", "enrolment_max_bytes"),
+    "Access": ("api_keys", "public_paths", "cors_origins"),
+    "Stopping": ("drain_s", "shutdown_s"),
+    "Log": ("log_format",),
 }
 
 _HEAD = """# Settings
@@ -137,20 +162,34 @@ given as a JSON list, `'["/metrics", "/docs"]'`, or on the command line one flag
 
 Traces are set by OpenTelemetry's own variables, [operations](operations.md) says how.
 """
+_ANNOTATING = """
+## Annotating
+
+What `python -m service annotate <captures>` can be told: `--index` and the others. Its variables begin with
+`NEARPOSE_ANNOTATE_`, `NEARPOSE_ANNOTATE_PORT` for one. Where nothing else is said here, they mean what they mean above.
+"""
+_TABLE = "\n| flag | variable | default | bound | |\n|---|---|---|---|---|\n"
 
 
 def settings_table() -> str:
     """docs/settings.md: every setting with its default and bound, by group."""
-    return _HEAD + "".join(_sections())
+    groups = (f"\n## {group}\n{_TABLE}" + "".join(_rows(Settings, names)) for group, names in _GROUPS.items())
+    return _HEAD + "".join(groups) + _ANNOTATING + _TABLE + "".join(_rows(AnnotateSettings, _of_annotating()))
 
 
-def _sections() -> Iterator[str]:
-    first_of = {name: group for group, name in _GROUPS.items()}
-    for name, field in Settings.model_fields.items():
-        if name in first_of:
-            yield f"\n## {first_of[name]}\n\n| flag | variable | default | bound | |\n|---|---|---|---|---|\n"
-        variable, flag = f"NEARPOSE_{name.upper()}", f"--{name.replace('_', '-')}"
-        yield f"| `{flag}` | `{variable}` | {_default(field)} | {_bound(name)} | {field.description} |\n"
+def _of_annotating() -> list[str]:
+    """What the service has not, or with another default; the folder of captures is no flag."""
+    known = {name: _default(field) for name, field in Settings.model_fields.items()}
+    fields = AnnotateSettings.model_fields
+    return [name for name in fields if name != "captures" and _default(fields[name]) != known.get(name)]
+
+
+def _rows(settings: type[ServerSettings], names: Iterable[str]) -> Iterator[str]:
+    for name in names:
+        field, prefix = settings.model_fields[name], settings.model_config["env_prefix"]
+        flag = f"--{name.replace('_', '-')}"
+        cells = (f"`{flag}`", f"`{prefix}{name.upper()}`", _default(field), _bound(settings, name), field.description)
+        yield f"| {' | '.join(str(cell) for cell in cells)} |\n"
 
 
 def _default(field: FieldInfo) -> str:
@@ -161,8 +200,8 @@ def _default(field: FieldInfo) -> str:
     return f"`{json.dumps(field.default) if isinstance(field.default, tuple) else field.default}`"
 
 
-def _bound(name: str) -> str:
-    schema = Settings.model_json_schema()["properties"][name]
+def _bound(settings: type[ServerSettings], name: str) -> str:
+    schema = settings.model_json_schema()["properties"][name]
     if "enum" in schema:
         return ", ".join(f"`{choice}`" for choice in schema["enum"])
     signs = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<="}

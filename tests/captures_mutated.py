@@ -49,9 +49,7 @@ def damaged(data: bytes, random: Random) -> bytes:
 
 def capture_json(random: Random) -> bytes:
     """A ``capture.json`` with some of its values replaced, left out or doubled; or with damaged bytes."""
-    document = copy.deepcopy(_DOCUMENT)
-    for _ in range(random.randint(0, 3)):
-        _change_json(document, random)
+    document = changed(copy.deepcopy(_DOCUMENT), random)
     text = json.dumps(document).encode("utf-8", "surrogatepass")
     match random.randrange(8):
         case 0:
@@ -60,6 +58,13 @@ def capture_json(random: Random) -> bytes:
             return text.replace(b"[", b"[" * random.choice([2, 1000, 100_000]), 1)
         case _:
             return text
+
+
+def changed(document: Any, random: Random) -> Any:
+    """``document`` with up to three of its values replaced, left out or doubled."""
+    for _ in range(random.randint(0, 3)):
+        _change_json(document, random)
+    return document
 
 
 def _change_json(document: Any, random: Random) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import cv2
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from index.video import video_frames
+from index.video import video_facts, video_frames
 from tests.captures_scene import write_video
 from trainer.captures import CaptureError
 from trainer.captures.video import Sampler
@@ -104,3 +105,23 @@ def test_a_real_clip_gives_five_per_second() -> None:
     sampler = Sampler(5.0)
     shapes = [frame.decode().shape for frame in video_frames(CLIP) if sampler.keeps(frame.time_s)]
     assert shapes == [(800, 600, 3)] * 21
+
+
+def turned(video: Path) -> Path:
+    """The video, with a word in its container's track header that it is to be shown a quarter clockwise."""
+    data = bytearray(video.read_bytes())
+    at = data.index(b"tkhd") + 44  # the matrix, ISO/IEC 14496-12, 8.3.2
+    data[at : at + 36] = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30)
+    video.write_bytes(data)
+    return video
+
+
+def test_a_videos_size_is_that_of_its_pictures_as_they_are_read(tmp_path: Path) -> None:
+    video = turned(write_video(tmp_path / "turned.mp4", [np.zeros((48, 64, 3), np.uint8)] * 3, rate=15))
+    for as_stored, size in ((False, (48, 64)), (True, (64, 48))):
+        facts = video_facts(video, as_stored)
+        assert (facts.width, facts.height, facts.pictures, facts.rate) == (*size, 3, 15)
+        for frame in video_frames(video, as_stored):
+            picture = frame.decode()
+            assert picture is not None
+            assert picture.shape[1::-1] == size

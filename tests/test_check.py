@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from index.findings import Finding, read_findings
 from tests import recordings
+from trainer.captures.folder import CaptureFolder
 from trainer.captures.shot import CaptureError
-from trainer.check import Finding, check_capture, check_captures
+from trainer.check import check_capture, check_captures
 
 
 @pytest.fixture(scope="module")
@@ -194,3 +196,17 @@ def test_every_capture_of_a_folder_is_checked(good, tmp_path):
     assert check_captures(tmp_path) == {tmp_path / "walk": []}
     with pytest.raises(CaptureError, match=r"no capture\.json in it"):
         check_captures(tmp_path / "walk" / "nothing")
+
+
+def test_what_was_found_is_left_beside_the_capture(good: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    found = findings(good, tmp_path, lambda document, _: document["objects"].clear())
+    assert any(finding.kind == "no object" for finding in found)
+    assert list(read_findings(tmp_path / "walk")) == found
+
+
+def test_a_check_changes_nothing_of_what_is_read(good: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    findings(good, tmp_path, lambda document, _: None)
+    read = [file.name for file in CaptureFolder(tmp_path / "walk", 5.0).files()]
+    assert "check.json" not in read
+    assert "check.jpg" not in read
+    assert "capture.json" in read

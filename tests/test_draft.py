@@ -114,10 +114,17 @@ def test_few_pictures_are_read(predictor):
 
 def test_bad_input_is_refused(predictor):
     pictures = filmed("carton", 3)
-    with pytest.raises(InvalidValueError, match=r"pictures: got 0"):
+    with pytest.raises(InvalidValueError, match="pictures: got 0"):
         propose_box(predictor, [], GROUND)
     with pytest.raises(InvalidValueError, match=r"frame: got 3"):
         propose_box(predictor, pictures, GROUND, FrameRect(3, (0, 0, 20, 20)))
+    with pytest.raises(InvalidValueError, match="rect"):
+        propose_box(predictor, pictures, GROUND, FrameRect(0, (20, 0, 0, 20)))
+    sunk = np.zeros((4, 4))
+    sunk[1, 3] = -3
+    below = [dataclasses.replace(picture, world_from_camera=picture.world_from_camera + sunk) for picture in pictures]
+    with pytest.raises(InvalidValueError, match="from above the ground"):
+        propose_box(predictor, below, GROUND)
     with pytest.raises(InvalidValueError, match=r"plane.normal"):
         GroundPlane(np.zeros(3), np.zeros(3))
 

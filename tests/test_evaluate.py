@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from index.iou import iou_3d
-from index.predict import open_predictor
+from index.predict import DEFAULT_K, open_predictor
 from index.schema import InvalidValueError
 from trainer.baselines import RawPixels
 from trainer.evaluate import EvaluateConfig, evaluate, table
@@ -67,7 +67,7 @@ def test_the_table_shows_every_row(evaluation):
     text = table(evaluation)
     for name in rows_of(evaluation):
         assert name in text
-    assert "k = 10" in text
+    assert f"k = {DEFAULT_K}" in text
 
 
 def test_the_open_set_trial_is_reported(evaluation):

@@ -16,7 +16,6 @@ import httpx2
 import pytest
 import uvicorn
 
-from index.predict import DEFAULT_K
 from service.app import create_app
 from service.server import server_of
 from service.settings import Settings
@@ -218,8 +217,8 @@ def test_ids_that_are_no_plain_paths_have_working_pictures(tmp_path):
     build_index(tmp_path / "index", prefix="a b/#1?x=%2F&ü+")
     with serving(tmp_path / "index") as client:
         wait_until(lambda: is_ready(client))
-        neighbors = posted(client, QUERY, JPEG).json()["objects"][0]["neighbors"]
-        assert [client.get(n["image"]).headers["content-type"] for n in neighbors] == ["image/jpeg"] * DEFAULT_K
+        neighbors = posted(client, QUERY, JPEG, k=10).json()["objects"][0]["neighbors"]
+        assert [client.get(n["image"]).headers["content-type"] for n in neighbors] == ["image/jpeg"] * 10
 
 
 def test_the_command_serves_until_it_is_told_to_stop(tmp_path):

@@ -85,6 +85,12 @@ def _parser() -> argparse.ArgumentParser:
     _add_rebuild_options(rebuild)
     rebuild.add_argument("--index", help=f"{_INDEX_HELP} (default: <run>/index)")
     _add_milvus_index(rebuild)
+    grow = add(_add, "add captures that are new or have changed to an index, in seconds", "captures", "index")
+    grow.add_argument("--watch", action="store_true", help="go on, adding captures as they are accepted")
+    grow.add_argument("--splits", nargs="+", default=["train", "valid"], help="default: train valid")
+    shrink = add(_remove, "remove an object's or a capture's frames from an index")
+    shrink.add_argument("name", help="of the object, or of the capture")
+    shrink.add_argument("index", type=Path)
     ask = add(_ask, "post the sample request to a running service and compare the answer with the truth", "sample")
     ask.add_argument("--url", default="http://127.0.0.1:8000", help="default: %(default)s")
     return parser
@@ -258,7 +264,7 @@ def _numbers(name: str, values: Sequence[str], whole: int) -> tuple[float, ...]:
 
 def _told(folder: Path, findings: Sequence[Any]) -> str:
     """Findings as lines to print."""
-    from trainer.check import SHEET
+    from index.findings import SHEET
 
     lines = [f"  {finding}" for finding in findings] or ["  nothing found"]
     return "\n".join([f"checked {folder}, drawn in {folder / SHEET}", *lines])
@@ -329,6 +335,27 @@ def _rebuild(options: argparse.Namespace) -> None:
     built = dataclasses.replace(config.build, milvus_index=options.milvus_index)
     rebuild(options.captures, options.run, dataclasses.replace(config, build=built, index=options.index))
     print(Stages(options.run).summary())
+
+
+def _add(options: argparse.Namespace) -> None:
+    from trainer.build import BuildConfig
+    from trainer.change import add, watch
+
+    config = BuildConfig(splits=tuple(options.splits))
+    if not options.watch:
+        print(add(options.captures, options.index, config).text())
+        return
+    print(f"watching {options.captures}; Ctrl-C ends it", file=sys.stderr)
+    for change in watch(options.captures, options.index, config):
+        print(change.text(), flush=True)
+
+
+def _remove(options: argparse.Namespace) -> None:
+    from trainer.change import remove
+
+    version, frames = remove(options.name, options.index)
+    print(f"removed {frames} frames of {options.name}\n  version {version}")
+    print("a rebuild brings them back for as long as their capture is there")
 
 
 def _ask(options: argparse.Namespace) -> None:

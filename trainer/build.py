@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
+from index.confidence import Calibration
 from index.encoder import open_encoder
+from index.history import History
 from index.identity_map import read_identity_map
 from index.picture import encode_jpeg
+from index.recognition import Recognition
 from index.schema import InvalidValueError
 from index.search import FrameIndex
 from index.store import Content
 from index.stores import Location, store_at
-from index.table import table_from_frames
+from index.table import INDEXED_SCHEMA
 from trainer.calibrate import box_calibration
 from trainer.frames import Frames
 from trainer.inference import embed_frames
+from trainer.ingest import sources_by_shard
 from trainer.layout import layout
 from trainer.recognise import recognitions
 
@@ -67,24 +72,50 @@ def build(
         raise InvalidValueError("splits", config.splits, f"splits that {frames} has frames of")
     runtime = open_encoder(encoder, config.device)
     vectors = embed(encoder, chosen, config.device) if embed else embed_frames(runtime, chosen)
-    items = [chosen.frame(row) for row in range(len(chosen))]
-    thumbnails = (_thumbnail(chosen.image(row), config.thumbnail_side) for row in range(len(chosen)))
-    index = FrameIndex.from_frames(vectors, items)
+    table = origins(chosen)
+    index = FrameIndex(vectors, table)
     index.identity_map = read_identity_map(encoder)
-    known, calibration = recognitions(index, chosen.sequence, config.false_accepts), box_calibration(index, items)
     content = Content(
         vectors,
-        table_from_frames(items),
-        thumbnails,
+        table,
+        thumbnails(chosen, config.thumbnail_side),
         encoder,
         runtime.digest,
-        calibration,
-        known,
+        *calibrations(index, config),
         layout(index, config.map_frames),
+        History(digests(chosen), calibrated_frames=len(index)),
     )
     name = store_at(out, config.milvus_index).write(content, config.keep)
-    logger.info("index version %s: %d frames", name, len(items))
+    logger.info("index version %s: %d frames", name, len(index))
     return name
+
+
+def calibrations(index: FrameIndex, config: BuildConfig) -> tuple[Calibration | None, tuple[Recognition, ...]]:
+    """What the index's boxes and matches are worth; its table has the columns of ORIGIN."""
+    sequence = np.array(index.table["sequence"].to_pylist(), dtype=np.str_)
+    known = recognitions(index, sequence, config.false_accepts)
+    return box_calibration(index, [index.frame(row) for row in range(len(index))]), known
+
+
+def origins(frames: Frames) -> pa.Table:
+    """The frames as an index's table."""
+    names = {shard: name for shard, (name, _) in sources_by_shard(frames.path).items()}
+    shards, sequences = (frames.table[column].to_pylist() for column in ("shard", "sequence"))
+    # A part may have been deleted: its table outlives it. What was read is then named as the video is.
+    sources = [names.get(shard, sequence) for shard, sequence in zip(shards, sequences, strict=True)]
+    named = frames.table.append_column("source", pa.array(sources, pa.string()))
+    return named.select(INDEXED_SCHEMA.names).cast(INDEXED_SCHEMA)
+
+
+def digests(frames: Frames) -> dict[str, str]:
+    """The digest of every source that frames are of; of those whose part was deleted there is none."""
+    found = sources_by_shard(frames.path)
+    return dict(sorted(found[shard] for shard in set(frames.table["shard"].to_pylist()) if shard in found))
+
+
+def thumbnails(frames: Frames, side: int) -> Iterator[bytes]:
+    """A JPEG of each picture, its longest side at most ``side`` pixels."""
+    return (_thumbnail(frames.image(row), side) for row in range(len(frames)))
 
 
 def _thumbnail(image: NDArray[np.uint8], side: int) -> bytes:

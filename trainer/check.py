@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from index.capture import CAPTURE_FILE, CaptureDocument, capture_folders, faults, parse_capture
+from index.findings import SHEET, Finding, write_findings
 from index.schema import Array, Box, Camera, InvalidValueError, NearposeError, Plane, Rect
 from trainer.captures.folder import CaptureFolder, Scene, scene_of
 from trainer.captures.quality import sharpness
@@ -23,7 +24,6 @@ from trainer.importers.recording import aim
 from trainer.importers.sparse import Features, compare, features
 from trainer.picture import write_picture
 
-SHEET = "check.jpg"
 _EVERY = 1e9  # frames a second: all of them
 
 _BLUR_RATIO = 0.2  # of the median sharpness, as ingest has it
@@ -36,19 +36,6 @@ _HORIZON_DEG = 30.0
 _FOCAL = (0.4, 4.0)  # of the picture's longer side: a 17 mm to a 170 mm lens
 _OFF_CENTRE = 0.15
 _DRIFT_IOU = 0.6
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something wrong, or worth knowing: of a frame by its number, or of the whole capture."""
-
-    frame: int | None
-    kind: str
-    text: str
-
-    def __str__(self) -> str:
-        where = "capture" if self.frame is None else f"frame {self.frame}"
-        return f"{where}: {self.kind}: {self.text}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +54,7 @@ class _Look:
 
 
 def check_captures(captures: Path) -> dict[Path, list[Finding]]:
-    """The findings of every capture folder in ``captures``, or of ``captures`` itself; each gets its ``check.jpg``.
+    """The findings of every capture folder in ``captures``, or of ``captures`` itself; they are left there, too.
 
     Raises CaptureError when there is none.
     """
@@ -78,12 +65,14 @@ def check_captures(captures: Path) -> dict[Path, list[Finding]]:
 
 
 def check_capture(folder: Path) -> list[Finding]:
-    """What is wrong with the capture in ``folder``; draws its ``check.jpg`` there."""
+    """What is wrong with the capture in ``folder``; draws its ``check.jpg`` there, and writes ``check.json``."""
     file = folder / CAPTURE_FILE
     try:
         document = parse_capture(file)
     except NearposeError as error:
-        return [Finding(None, "unreadable", str(error))]
+        found = [Finding(None, "unreadable", str(error))]
+        write_findings(folder, found)
+        return found
     found = [_fault(fault) for fault in faults(document)]
     found += _about_the_whole(document)
     looks: list[_Look] = []
@@ -96,6 +85,7 @@ def check_capture(folder: Path) -> list[Finding]:
     if looks:
         flagged = {finding.frame: finding.kind for finding in found if finding.frame is not None}
         write_picture(folder / SHEET, contact_sheet(_tiles(looks, flagged)))
+    write_findings(folder, found)
     return found
 
 

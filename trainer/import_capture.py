@@ -51,7 +51,8 @@ class Imported:
         how = seen if place.seen else guessed
         text = annotation(place, self.folder.name).replace("\n", "\n  ")
         return [
-            f'Now the box: in {self.folder / "capture.json"}, replace "objects": [] by',
+            f"Now the box. With the mouse: python -m service annotate {self.folder.parent}, and open the page.",
+            f'Or by hand: in {self.folder / "capture.json"}, replace "objects": [] by',
             f"  {text}",
             f"with the object's category, and its center, size and rotation put right (this is a guess: {how}).",
             "The box's y axis (the rotation's second column) is up, its z (the third) the object's front.",

@@ -112,15 +112,41 @@ def ingest(captures: Path | str, out: Path, config: IngestConfig | None = None, 
     CaptureError when there is nothing to read, when no source can be read, or when no frame of them can be kept.
     """
     out, config = Path(out), config or IngestConfig()
-    for folder in ("shards", "parts"):
-        (out / folder).mkdir(parents=True, exist_ok=True)
-    count, found = (reading or read_here)(str(captures), out, config)
-    by_key = {report.key: report for report in _watched(count, found)}
-    reports = [by_key[key] for key in sorted(by_key)]
+    _make_folders(out)
+    reports = _all(*(reading or read_here)(str(captures), out, config))
     _check_something_kept(str(captures), reports)
     table = _write_table(out, [report.key for report in reports if not report.failed])
     _write_report(out, config, reports, table)
     return out
+
+
+def ingest_sources(sources: Sequence[Source], out: Path, config: IngestConfig) -> list[SourceReport]:
+    """``ingest_source`` of each, several at a time; by name."""
+    _make_folders(out)
+    return _all(len(sources), _mapped(sources, out, config))
+
+
+def _make_folders(out: Path) -> None:
+    for folder in ("shards", "parts"):
+        (out / folder).mkdir(parents=True, exist_ok=True)
+
+
+def _all(count: int, reports: Iterator[SourceReport]) -> list[SourceReport]:
+    return sorted(_watched(count, reports), key=lambda report: report.key)
+
+
+def part_of(out: Path, key: str) -> pa.Table:
+    """The rows (FRAMES_SCHEMA) of a source that was ingested."""
+    return pq.read_table(_files(out, key)[1], schema=FRAMES_SCHEMA)
+
+
+def sources_by_shard(out: Path) -> dict[str, tuple[str, str]]:
+    """The name and digest of each source that was ingested, by its shard as the rows name it."""
+    found = {}
+    for part in sorted((out / "parts").glob("*.parquet")):
+        if (stored := _stored(part)) is not None:
+            found[f"shards/{part.stem}.tar"] = (stored["report"]["key"], stored["digest"])
+    return found
 
 
 def summary(out: Path) -> str:
@@ -144,7 +170,7 @@ def ingest_source(source: Source, out: Path, config: IngestConfig) -> SourceRepo
     if (finished := finished_source(source, out, config)) is not None:
         return finished
     shard, part = _files(out, source.key)
-    digest = _digest(source, config)
+    digest = source_digest(source, config)
     rows: list[dict[str, Any]] = []
     dropped: Counter[str] = Counter()
     faults: list[str] = []
@@ -166,7 +192,7 @@ def ingest_source(source: Source, out: Path, config: IngestConfig) -> SourceRepo
 
 def finished_source(source: Source, out: Path, config: IngestConfig) -> SourceReport | None:
     """The report of an earlier run that read the same with the same settings, or None."""
-    return _finished(*_files(out, source.key), _digest(source, config))
+    return _finished(*_files(out, source.key), source_digest(source, config))
 
 
 def _until_fault(source: Source, faults: list[str]) -> Iterator[Shot]:
@@ -238,10 +264,15 @@ def _files(out: Path, key: str) -> tuple[Path, Path]:
     return out / "shards" / f"{name}.tar", out / "parts" / f"{name}.parquet"
 
 
-def _digest(source: Source, config: IngestConfig) -> str:
-    """What the source's rows depend on: who it is, the settings, and the size and time of every file."""
+def source_digest(source: Source, config: IngestConfig) -> str:
+    """What the source's rows depend on: who it is, the settings, and the size and time of every file.
+
+    Not where it lies: a folder of captures may be moved, or named another way.
+    """
+    named = {name: value.name if isinstance(value, Path) else repr(value) for name, value in vars(source).items()}
     stats = [(file.name, *_stat(file)) for file in source.files()]
-    return hashlib.sha256(json.dumps([_VERSION, repr(source), config.outcome(), stats]).encode()).hexdigest()
+    parts = [_VERSION, type(source).__name__, source.key, named, config.outcome(), stats]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def _stat(file: Path) -> tuple[int, int]:
@@ -253,13 +284,17 @@ def _stat(file: Path) -> tuple[int, int]:
 
 def _finished(shard: Path, part: Path, digest: str) -> SourceReport | None:
     """The report of an earlier run that read the same with the same settings, or None."""
-    if not (part.is_file() and shard.is_file()):
-        return None
+    stored = _stored(part) if part.is_file() and shard.is_file() else None
+    return SourceReport(**stored["report"]) if stored and stored["digest"] == digest else None
+
+
+def _stored(part: Path) -> dict[str, Any] | None:
+    """The digest and the report that a part was written with; None where it is none of ours."""
     try:
-        stored = json.loads(pq.read_schema(part).metadata[_METADATA_KEY])
+        stored: dict[str, Any] = json.loads(pq.read_schema(part).metadata[_METADATA_KEY])
     except (OSError, pa.ArrowInvalid, KeyError, TypeError, ValueError):
-        return None  # not a part of ours: written again
-    return SourceReport(**stored["report"]) if stored["digest"] == digest else None
+        return None
+    return stored
 
 
 def _write_part(part: Path, rows: list[dict[str, Any]], digest: str, report: SourceReport) -> None:

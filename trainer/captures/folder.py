@@ -33,18 +33,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from index.capture import (
-    ANNOTATIONS,
     CAPTURE_FILE,
     CaptureDocument,
+    CaptureError,
     FrameDocument,
     ObjectDocument,
     capture_folders,
     load_capture,
+    parse_capture,
 )
 from index.capture_pose import Pose, posed_camera
 from index.schema import Box, Camera, Frame, InvalidValueError, Plane, Rect, View, checked_rect
@@ -68,8 +69,23 @@ class CaptureFolder:
         return self.folder.resolve().name
 
     def files(self) -> tuple[Path, ...]:
-        found = (file for file in self.folder.rglob("*") if ANNOTATIONS not in file.parts and file.is_file())
-        return tuple(sorted(found))
+        """The document and what it names; not what a check or an annotator leaves beside them."""
+        try:
+            document = parse_capture(self.folder / CAPTURE_FILE)
+        except (CaptureError, InvalidValueError):
+            return (self.folder / CAPTURE_FILE,)
+        names = [document.video, *(frame.image for frame in document.frames)]
+        return tuple(self.folder / name for name in (CAPTURE_FILE, *dict.fromkeys(filter(None, names))))
+
+    def offers(self, splits: Collection[str]) -> bool:
+        """Whether it is of one of the splits and a person has accepted an object; also where that cannot be read."""
+        try:
+            document = parse_capture(self.folder / CAPTURE_FILE)
+        except (CaptureError, InvalidValueError):
+            return True
+        with_rects = {name for frame in document.frames for name in frame.rects}
+        accepted = any(item.accepted and (item.box or item.id in with_rects) for item in document.objects)
+        return accepted and document.split in splits
 
     def read(self) -> Iterator[Shot]:
         document = load_capture(self.folder / CAPTURE_FILE)

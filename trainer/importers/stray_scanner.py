@@ -39,7 +39,7 @@ def recognises(source: Path) -> bool:
 def read(source: Path, fps: float) -> Recording:
     """The recording in the folder ``source``, about ``fps`` pictures a second of it."""
     video = source / "rgb.mp4"
-    facts = video_facts(video)
+    facts = video_facts(video, as_stored=True)
     matrix = _matrix(source / "camera_matrix.csv", facts)
     rows = list(_rows(source / "odometry.csv"))
     kept = [row for row in rows if row["frame"] < facts.pictures]

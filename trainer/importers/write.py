@@ -9,13 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from index.schema import Array, Camera
+from index.points import POINTS, ply
+from index.schema import Camera
 from trainer.captures.shot import CaptureError
 from trainer.importers.recording import RecordedObject, Recording
-
-POINTS = "points.ply"
 
 
 @contextmanager
@@ -81,10 +78,3 @@ def _camera(camera: Camera) -> dict[str, float]:
 def _object(item: RecordedObject) -> dict[str, Any]:
     box = {"center": item.center.tolist(), "size": item.size.tolist(), "rotation": item.rotation.tolist()}
     return {"id": item.id, "category": item.category, "box": box}
-
-
-def ply(points: Array) -> bytes:
-    """Points (n, 3) as a binary PLY file, which viewers of point clouds open."""
-    properties = "".join(f"property float {axis}\n" for axis in "xyz")
-    header = f"ply\nformat binary_little_endian 1.0\nelement vertex {len(points)}\n{properties}end_header\n"
-    return header.encode() + np.ascontiguousarray(points, "<f4").tobytes()
