@@ -1,15 +1,21 @@
-"""Look at an index: ``python -m index info|verify|search|rollback --index <run>/index``."""
+"""Look at an index: ``python -m index info|verify|search|rollback --index <run>/index``; ``python -m index tune``."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
 
 from index.confidence import Calibration
 from index.history import History
+from index.kinds import KINDS, Plan
 from index.picture import decode_picture
 from index.predict import DEFAULT_K, Prediction, open_predictor
+from index.recall import OwnTruth, SearchConfig
 from index.recognition import Recognition
 from index.schema import InvalidValueError, NearposeError, View
 from index.stores import store_at
@@ -29,6 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m index", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
+    _add_tune(commands)
     for command, text in (
         (_info, "the versions, and what is in the current one"),
         (_verify, "check every file of every version"),
@@ -55,6 +62,20 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_tune(commands: Any) -> None:
+    text = "recall, latency and memory of every kind of search on your own vectors, and which to take"
+    sub = commands.add_parser("tune", help=text, description=text)
+    sub.add_argument("vectors", type=Path, help="an index, or an .npy file of unit vectors, float32 or float16")
+    sub.add_argument("--recall", type=float, default=0.98, help="to be reached (default: %(default)s)")
+    sub.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
+    sub.add_argument("--reduce", type=int, metavar="DIMENSIONS", help="of candidates (default: at most 256)")
+    sub.add_argument("-k", type=int, default=10, help="neighbours (default: %(default)s)")
+    sub.add_argument("--queries", type=int, default=500, help="vectors to ask with (default: %(default)s)")
+    sub.add_argument("--picture", type=Path, help="a PNG file for the curves")
+    sub.add_argument("--out", type=Path, help="a JSON file for them")
+    sub.set_defaults(command=_tune)
+
+
 def _info(options: argparse.Namespace) -> None:
     store = store_at(options.index)
     current = store.current()
@@ -73,6 +94,9 @@ def _info(options: argparse.Namespace) -> None:
         told = f"{recognition.frames} queries without their object" if recognition.frames else "as shipped"
         print(f"{'known:':17}from {recognition.views} views on at p >= {recognition.threshold:.2f}, {told}")
     print(f"{'categories:':17}{', '.join(manifest['categories'])}")
+    for key, name in (("search", "vectors"), ("identity_search", "identities")):
+        if f"{name}.npy" in manifest["files"]:
+            print(f"{key.replace('_', ' ') + ':':17}{_plan(manifest, key, name)}")
     if (history := History.from_manifest(manifest.get("history"))) is not None:
         print(f"{'captures:':17}{len(history.sources)}{_removed(history)}")
         if history.calibrated_in:
@@ -85,6 +109,32 @@ def _info(options: argparse.Namespace) -> None:
 
 def _removed(history: History) -> str:
     return f"; removed: {', '.join(sorted(history.left_out))}" if history.left_out else ""
+
+
+def _plan(manifest: dict[str, Any], key: str, name: str) -> str:
+    """How vectors are searched, and what of them is in memory."""
+    plan = Plan.from_manifest(manifest.get(key), manifest["dimension"])
+    mapped, candidates = (
+        manifest["files"].get(f"{name}.{suffix}", {"bytes": 0})["bytes"] / 1e6 for suffix in ("npy", "faiss")
+    )
+    if plan.kind == "flat":
+        return f"{plan.text()}; {mapped:.1f} MB, all of it read by every search"
+    return f"{plan.text()}; {candidates:.1f} MB of candidates, re-ranked from {mapped:.1f} MB that stay on disk"
+
+
+def _tune(options: argparse.Namespace) -> None:
+    from index import tune
+
+    config = SearchConfig(recall=options.recall, k=options.k, reduce=options.reduce, queries=options.queries)
+    vectors = tune.read_vectors(options.vectors)
+    own = OwnTruth.of(vectors, config, tune.read_objects(options.vectors))
+    measured = [tune.measure(kind, vectors, own, config) for kind in tqdm(options.kinds, desc="kinds", disable=None)]
+    print(tune.table(measured, config.recall))
+    print(tune.picked(measured, config, len(vectors)).options(config.recall))
+    if options.picture:
+        tune.write_picture(options.picture, measured, config, vectors.shape)
+    if options.out:
+        options.out.write_text(json.dumps(tune.report(measured, config), indent=2) + "\n")
 
 
 def _verify(options: argparse.Namespace) -> None:

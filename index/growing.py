@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.identity_map import to_identities
+from index.nearest import Rows, Vectors, bitmap_of, nearest
 from index.schema import Frame, InvalidValueError
-from index.search import Rows, Vectors, bitmap_of, nearest
 
 Labels = NDArray[np.int32]
 Buffer = TypeVar("Buffer", Vectors, Labels)

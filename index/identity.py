@@ -19,11 +19,10 @@ from numpy.typing import NDArray
 
 from index.identity_map import to_identities
 from index.joined import Calibrated
-from index.recognition import Recognition, of_views
+from index.recognition import FRAMES_SEEN, Recognition, of_views
 from index.search import Vectors
 
 _WEIGHTS = np.array([4.0, 2.0, 1.0])  # of an object's nearest frames: one may be alike by chance, or be all there is
-_CANDIDATES = 200  # nearest frames that are looked at; an object's others count as the last of them
 
 Numbers = NDArray[np.int64]
 
@@ -116,7 +115,7 @@ class Recogniser:
     ) -> Evidence:
         """What the identities (m, e) of m pictures of one object say of the indexed ones; the rest as ``matches``."""
         dropped = np.empty(0, np.int64) if without is None else without
-        count = min(max(_CANDIDATES, k) + len(dropped), len(self.index))
+        count = min(max(FRAMES_SEEN, k) + len(dropped), len(self.index))
         similarities, rows = self._by_identity.search(identities, count, category, exclude_object)
         found = (rows >= 0) & ~np.isin(rows, dropped)
         floors = np.where(found, similarities, np.inf).min(axis=1)

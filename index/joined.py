@@ -11,9 +11,9 @@ from typing import Protocol
 import numpy as np
 
 from index.confidence import Calibration
+from index.nearest import Rows, Vectors, merged
 from index.recognition import Recognition
 from index.schema import Frame, InvalidValueError
-from index.search import Rows, Vectors
 
 
 class Searchable(Protocol):
@@ -143,9 +143,7 @@ class JoinedIndex:
         searched = [n for n, part in enumerate(self._parts) if category is None or category in part.categories]
         found = [self._parts[n].search(vectors, k, category, exclude_object) for n in searched]
         shifted = [np.where(rows < 0, -1, rows + self._start(n)) for n, (_, rows) in zip(searched, found, strict=True)]
-        similarities, rows = np.hstack([s for s, _ in found]), np.hstack(shifted)
-        best = np.argsort(-similarities, axis=1, kind="stable")[:, :k]
-        return np.take_along_axis(similarities, best, 1), np.take_along_axis(rows, best, 1)
+        return merged(k, *((s, rows) for (s, _), rows in zip(found, shifted, strict=True)))
 
     def _start(self, part: int) -> int:
         return self._ends[part - 1] if part else 0

@@ -93,7 +93,7 @@ class MilvusStore:
     def manifest(self, version: str) -> dict[str, Any]:
         return _Files(self._client, self.address, version).manifest()
 
-    def open(self, version: str | None = None) -> MilvusVersion:
+    def open(self, version: str | None = None, device: str = "auto") -> MilvusVersion:
         return MilvusVersion(self._client, self.address, version or self.current())
 
     def verify(self, version: str) -> None:

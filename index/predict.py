@@ -248,7 +248,7 @@ class Predictor:
 
 def open_predictor(location: Location, device: str = "auto") -> Predictor:
     """The current version of an index, with its own encoder."""
-    index = store_at(location).open()
+    index = store_at(location).open(device=device)
     return Predictor(open_encoder(index.encoder_path, device), index)
 
 

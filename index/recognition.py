@@ -9,6 +9,8 @@ from typing import Any
 from index.confidence import Calibration
 from index.schema import InvalidValueError
 
+FRAMES_SEEN = 200  # nearest frames that are looked at; an object's others count as the last of them
+
 _SIGNS = 2  # score and rival
 
 

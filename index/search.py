@@ -1,53 +1,52 @@
-"""Exact search over the vectors and frames of an index, in memory."""
+"""Search over the vectors and frames of an index, by category and object; ``index.kinds`` says how they are found."""
 
 from __future__ import annotations
 
-import threading
-from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property, lru_cache, partial
 
-import faiss
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from index.confidence import SHIPPED, Calibration
 from index.contents import Census
+from index.gpu import engine_on
 from index.identity_map import to_identities
+from index.kinds import Engine, Flat
+from index.nearest import Rows as Rows
+from index.nearest import Stored, Wanted
+from index.nearest import Vectors as Vectors
 from index.recognition import Recognition
 from index.schema import Frame, InvalidValueError
-from index.table import frame_from_row, table_from_frames
-
-Vectors = NDArray[np.float32]
-Rows = NDArray[np.int64]
+from index.table import frame_from_row, numbered, table_from_frames
 
 _FRAMES_KEPT = 65_536  # frames read from the table and kept: 3 kB each
 
 
 class FrameIndex:
-    """Vectors and the frames they belong to. Search is exact: the inner product of unit vectors.
+    """Vectors and the frames they belong to. Similar is what has a large inner product of unit vectors.
 
     Args:
-        vectors: (n, d) float32 with unit rows, n >= 1. They may be mapped from a file: they are searched where they
-            are, so that several processes hold them in memory once.
+        vectors: (n, d) float32 or float16 with unit rows, n >= 1. They may be mapped from a file: they are searched
+            where they are, so that several processes hold them in memory once.
         table: n rows, the columns of ``index.table`` at least.
+        engine: what finds neighbours among the vectors; None: exact search, on the GPUs where there are any.
     """
 
     encoder_digest: str | None = None
     calibration: Calibration = SHIPPED
     identity_map: Vectors | None = None  # (e, d): see index.identity
-    identities: Vectors | None = None  # (n, e), where they are stored
+    identities: Stored | None = None  # (n, e), where they are stored
+    identity_engine: Engine | None = None  # what finds neighbours among those
     recognition: Sequence[Recognition] = ()  # empty: nothing is called known or unknown
 
-    def __init__(self, vectors: Vectors, table: pa.Table) -> None:
+    def __init__(self, vectors: Stored, table: pa.Table, engine: Engine | None = None) -> None:
         if vectors.ndim != 2 or len(vectors) == 0 or len(vectors) != len(table):
             raise InvalidValueError("vectors", vectors.shape, f"(n, d) with n = {len(table)} frames, at least one")
         self.table = table
-        self.vectors = np.ascontiguousarray(vectors, dtype=np.float32)
-        self._categories = np.array(table["category"].to_pylist())
-        self._objects = np.array(table["object_id"].to_pylist())
-        self._on_gpu, self._gpu_lock = _gpu_index(self.vectors), threading.Lock()
+        self.vectors = vectors if vectors.dtype == np.float16 else np.ascontiguousarray(vectors, np.float32)
+        self._engine = engine or engine_on("auto", Flat(self.vectors))
+        self._categories, self._objects = numbered(table["category"]), numbered(table["object_id"])
         # Not of this object's own method: the two would hold each other, and old indexes stay in memory for long.
         self._kept_frame = lru_cache(_FRAMES_KEPT)(partial(_read_frame, table))
 
@@ -67,12 +66,12 @@ class FrameIndex:
     @cached_property
     def categories(self) -> tuple[str, ...]:
         """The categories that occur, sorted."""
-        return tuple(sorted(set(self._categories.tolist())))
+        return tuple(sorted(self._categories[0]))
 
     @cached_property
     def objects(self) -> tuple[str, ...]:
         """The identities that occur, sorted."""
-        return tuple(sorted(set(self._objects.tolist())))
+        return tuple(sorted(self._objects[0]))
 
     @cached_property
     def census(self) -> Census:
@@ -86,16 +85,18 @@ class FrameIndex:
 
     @cached_property
     def _mapped(self) -> FrameIndex:
-        stored = self.identities
-        return FrameIndex(to_identities(self.identity_map, self.vectors) if stored is None else stored, self.table)
+        if self.identities is None:
+            return FrameIndex(to_identities(self.identity_map, np.asarray(self.vectors, np.float32)), self.table)
+        return FrameIndex(self.identities, self.table, self.identity_engine)
 
     @cached_property
-    def _frames_of(self) -> Counter[str]:
-        return Counter(self._objects.tolist())
+    def _frames_of(self) -> dict[str, int]:
+        names, numbers = self._objects
+        return dict(zip(names, np.bincount(numbers).tolist(), strict=True))
 
     def frames_of(self, object_id: str) -> int:
         """How many frames show an object."""
-        return self._frames_of[object_id]
+        return self._frames_of.get(object_id, 0)
 
     @cached_property
     def _row_by_id(self) -> dict[str, int]:
@@ -112,7 +113,8 @@ class FrameIndex:
 
     def object_of(self, row: int) -> str:
         """The identity that the frame in ``row`` shows."""
-        return str(self._objects[row])
+        names, numbers = self._objects
+        return names[int(numbers[row])]
 
     def frame(self, row: int) -> Frame:
         """The frame in ``row``."""
@@ -120,13 +122,13 @@ class FrameIndex:
 
     def vector(self, row: int) -> Vectors:
         """The vector of the frame in ``row``, (d,)."""
-        vector: Vectors = self.vectors[row]
-        return vector
+        return np.asarray(self.vectors[row], np.float32)
 
     def search(
         self, vectors: Vectors, k: int, category: str | None = None, exclude_object: str | None = None
     ) -> tuple[Vectors, Rows]:
-        """The k nearest frames of each query, most similar first.
+        """The k nearest frames of each query, most similar first; what ``category`` and ``exclude_object`` say is kept
+        to the letter with every kind of search.
 
         Args:
             vectors: (n, d) float32 with unit rows.
@@ -144,49 +146,25 @@ class FrameIndex:
         if vectors.ndim != 2 or vectors.shape[1] != self.dimension:
             raise InvalidValueError("vectors", vectors.shape, f"(n, {self.dimension})")
         queries = np.ascontiguousarray(vectors, dtype=np.float32)
-        unfiltered = category is None and exclude_object is None
-        if unfiltered and self._on_gpu is not None:
-            with self._gpu_lock:  # GPU indexes are for one thread at a time
-                similarities, rows = self._on_gpu.search(queries, k)
-        else:
-            selector = None if unfiltered else self._selector(category, exclude_object)
-            similarities, rows = nearest(queries, self.vectors, k, selector)
+        similarities, rows = self._engine.search(queries, k, self._wanted(category, exclude_object))
         similarities[rows < 0] = -np.inf
         return similarities, rows
 
-    def _selector(self, category: str | None, exclude_object: str | None) -> faiss.IDSelectorBitmap:
+    def _wanted(self, category: str | None, exclude_object: str | None) -> Wanted | None:
+        """(n,) the rows that may be found; None: all."""
         self.check_category(category)
-        wanted = np.ones(len(self), dtype=bool) if category is None else self._categories == category
+        parts: list[Wanted] = []
+        if category is not None:
+            parts.append(_is(self._categories, category))
         if exclude_object is not None:
-            wanted &= self._objects != exclude_object
-        return bitmap_of(wanted)
+            parts.append(~_is(self._objects, exclude_object))
+        return np.logical_and.reduce(parts) if parts else None
+
+
+def _is(names: tuple[list[str], Rows], name: str) -> Wanted:
+    known, numbers = names
+    return np.asarray(numbers == (known.index(name) if name in known else -1))
 
 
 def _read_frame(table: pa.Table, row: int) -> Frame:
     return frame_from_row(table.slice(row, 1).to_pylist()[0])
-
-
-def bitmap_of(wanted: NDArray[np.bool_]) -> faiss.IDSelectorBitmap:
-    """(n,) bool as what ``nearest`` takes to look at those rows alone."""
-    bitmap = np.packbits(wanted, bitorder="little")
-    return faiss.IDSelectorBitmap(bitmap)  # type: ignore[call-arg,arg-type]  # its stubs are those of the C++ class
-
-
-def nearest(
-    queries: Vectors, vectors: Vectors, k: int, selector: faiss.IDSelectorBitmap | None
-) -> tuple[Vectors, Rows]:
-    """What ``faiss.IndexFlatIP`` does, on vectors that are not copied into it; ``faiss.knn`` takes no selector."""
-    n, d = queries.shape
-    similarities, rows = np.empty((n, k), np.float32), np.empty((n, k), np.int64)
-    arrays = [faiss.swig_ptr(array) for array in (queries, vectors, similarities, rows)]
-    faiss.knn_inner_product(arrays[0], arrays[1], d, n, len(vectors), k, arrays[2], arrays[3], selector)
-    return similarities, rows
-
-
-def _gpu_index(vectors: Vectors) -> faiss.Index | None:
-    """The vectors on all GPUs, where there are any. Filtered searches stay on the CPU: GPU indexes take no selector."""
-    if getattr(faiss, "get_num_gpus", lambda: 0)() == 0:
-        return None
-    flat = faiss.IndexFlatIP(vectors.shape[1])
-    flat.add(vectors)
-    return faiss.index_cpu_to_all_gpus(flat)

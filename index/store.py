@@ -4,8 +4,9 @@ Layout::
 
     <root>/CURRENT                      the current version's name; replaced by one atomic rename
     <root>/versions/<name>/
-        vectors.npy                     (n, d) float32, unit rows
-        identities.npy                  (n, e) float32, unit rows, where the encoder has an identity map
+        vectors.npy                     (n, d) unit rows; float32, or float16 where candidates are searched first
+        vectors.faiss                   those candidates, by FAISS: see index.kinds
+        identities.npy, identities.faiss   the same of (n, e) identities, where the encoder has an identity map
         frames.parquet                  index.table's columns and ORIGIN's, thumbnail_offset, thumbnail_length
         thumbnails.tar                  one JPEG a frame
         map.npy                         (n, 2) float32, the vectors laid out in the plane; optional
@@ -25,7 +26,7 @@ import mmap
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -39,10 +40,14 @@ import pyarrow.parquet as pq
 from index.confidence import Calibration
 from index.contents import Outline
 from index.encoder import file_digest
+from index.gpu import engine_on
 from index.history import History
 from index.identity_map import read_identity_map, to_identities
+from index.kinds import Plan
 from index.layout import Layout
-from index.recognition import Recognition
+from index.nearest import Vectors
+from index.recall import SearchConfig
+from index.recognition import FRAMES_SEEN, Recognition
 from index.schema import (
     ArtifactError,
     CorruptArtifactError,
@@ -50,9 +55,10 @@ from index.schema import (
     Frame,
     InvalidValueError,
 )
-from index.search import FrameIndex, Vectors
+from index.search import FrameIndex
 from index.shards import ShardWriter
-from index.table import table_from_frames
+from index.table import numbered, table_from_frames
+from index.vectors import Previous, open_vectors, write_vectors
 
 FORMAT = "nearpose-index-1"
 
@@ -64,16 +70,20 @@ class OutdatedError(ArtifactError):
 class IndexVersion(FrameIndex):
     """A version on disk, opened: its checksums hold, its vectors are mapped into memory."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, device: str = "auto") -> None:
         self.path = path
         self.manifest = read_manifest(path)
         _check_files(path, self.manifest)
-        vectors = np.load(path / "vectors.npy", mmap_mode="r", allow_pickle=False)
-        super().__init__(vectors, pq.read_table(path / "frames.parquet"))
+        self.plan = Plan.from_manifest(self.manifest.get("search"), self.manifest["dimension"])
+        self.search_config = SearchConfig(**self.manifest.get("search_config", {}))
+        vectors, engine = open_vectors(path, "vectors", self.plan)
+        super().__init__(vectors, pq.read_table(path / "frames.parquet"), engine_on(device, engine))
         self.encoder_digest = self.manifest["encoder_digest"]
         self.identity_map = read_identity_map(self.encoder_path)
         if self.identity_map is not None:
-            self.identities = np.load(path / "identities.npy", mmap_mode="r", allow_pickle=False)
+            plan = Plan.from_manifest(self.manifest.get("identity_search"), len(self.identity_map))
+            self.identities, engine = open_vectors(path, "identities", plan)
+            self.identity_engine = engine_on(device, engine)
         self.recognition = [Recognition.from_manifest(value) for value in self.manifest.get("recognition") or []]
         self.calibration = Calibration.from_manifest(self.manifest.get("calibration"))
         self.history = History.from_manifest(self.manifest.get("history"))
@@ -132,14 +142,17 @@ def versions(root: Path) -> list[str]:
     return sorted(p.name for p in folder.iterdir() if p.name[0] != "." and (p / "manifest.json").is_file())
 
 
-def open_index(root: Path, version: str | None = None) -> IndexVersion:
+def open_index(root: Path, version: str | None = None, device: str = "auto") -> IndexVersion:
     """Opens a version (the current one by default), after checking every file's size and checksum.
+
+    Args:
+        device: what searches it: auto (GPUs where FAISS sees any), cuda, or cpu.
 
     Raises:
         CorruptArtifactError: a file is missing, truncated or altered; the message names it.
         ForeignArtifactError: not an index of this format.
     """
-    return IndexVersion(root / "versions" / (version or current_version(root)))
+    return IndexVersion(root / "versions" / (version or current_version(root)), device)
 
 
 def rollback(root: Path, version: str | None = None) -> str:
@@ -176,6 +189,8 @@ class Content:
         recognition: from when on a match counts as known; empty: nothing is called known or unknown.
         layout: (n, 2) float32, the vectors laid out in the plane, to look at.
         history: which sources the frames are of; None: that is not known.
+        search: by which kind it is searched, and how well that must find.
+        previous: the version whose candidates are taken over, where there is one; see ``index.vectors``.
     """
 
     vectors: Vectors
@@ -187,6 +202,8 @@ class Content:
     recognition: Sequence[Recognition] = ()
     layout: Layout | None = None
     history: History | None = None
+    search: SearchConfig = field(default_factory=SearchConfig)
+    previous: Previous | None = None
 
     def __post_init__(self) -> None:
         if len(pc.unique(self.table["id"])) != len(self.table):
@@ -204,10 +221,12 @@ def write_index(
     calibration: Calibration | None = None,
     recognition: Sequence[Recognition] = (),
     layout: Layout | None = None,
+    search: SearchConfig | None = None,
 ) -> str:
     """``write_version`` of n frames whose origin is not told; the other arguments are those of ``Content``."""
     table = table_from_frames(frames)
     content = Content(vectors, table, thumbnails, encoder, encoder_digest, calibration, recognition, layout)
+    content = replace(content, search=search or content.search)
     return write_version(root, content, keep)
 
 
@@ -262,14 +281,23 @@ def _draft_of(version: Path) -> Iterator[Path]:
 def _fill(draft: Path, content: Content) -> None:
     """Writes every file of a version."""
     shutil.copytree(content.encoder, draft / "encoder")
-    arrays = {"vectors": content.vectors, "map": content.layout}
-    if (identity_map := read_identity_map(content.encoder)) is not None:
-        arrays["identities"] = to_identities(identity_map, content.vectors)
-    for name, array in arrays.items():
-        if array is not None:
-            np.save(draft / f"{name}.npy", np.ascontiguousarray(array, dtype=np.float32), allow_pickle=False)
+    if content.layout is not None:
+        np.save(draft / "map.npy", np.ascontiguousarray(content.layout, dtype=np.float32), allow_pickle=False)
+    plans = _fill_vectors(draft, content)
     pq.write_table(_with_thumbnails(draft, content.table, content.thumbnails), draft / "frames.parquet")
-    (draft / "manifest.json").write_text(json.dumps(manifest_of(draft, content), indent=2) + "\n")
+    manifest = manifest_of(draft, content) | {name: plan.to_manifest() for name, plan in plans.items()}
+    (draft / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
+
+
+def _fill_vectors(draft: Path, content: Content) -> dict[str, Plan]:
+    """Writes vectors and identities; how each are searched, by the manifest's name for it."""
+    _, objects = numbered(content.table["object_id"])
+    plans = {"search": write_vectors(draft, "vectors", content.vectors, content.search, content.previous, objects)}
+    if (identity_map := read_identity_map(content.encoder)) is not None:
+        identities = to_identities(identity_map, content.vectors)
+        wanted = replace(content.search, k=FRAMES_SEEN)
+        plans["identity_search"] = write_vectors(draft, "identities", identities, wanted, content.previous)
+    return plans
 
 
 @contextlib.contextmanager
@@ -329,6 +357,7 @@ def manifest_of(draft: Path, content: Content) -> dict[str, Any]:
         "calibration": content.calibration and asdict(content.calibration),
         "recognition": [asdict(r) for r in content.recognition],
         "history": content.history and asdict(content.history),
+        "search_config": asdict(content.search),
     }
 
 

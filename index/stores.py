@@ -79,8 +79,8 @@ class Store(Protocol):
     def manifest(self, version: str) -> dict[str, Any]:
         """What a version says of itself."""
 
-    def open(self, version: str | None = None) -> Version:
-        """Opens a version, by default the current one, after checking that it is complete."""
+    def open(self, version: str | None = None, device: str = "auto") -> Version:
+        """Opens a version, by default the current one, after checking that it is complete; ``device`` searches it."""
 
     def write(self, content: Content, keep: int = 5) -> str:
         """Writes a version and makes it current; ``keep`` are kept, this one included. Returns its name."""
@@ -107,8 +107,8 @@ class Folder:
     def manifest(self, version: str) -> dict[str, Any]:
         return store.read_manifest(self.root / "versions" / version)
 
-    def open(self, version: str | None = None) -> Version:
-        return store.open_index(self.root, version)
+    def open(self, version: str | None = None, device: str = "auto") -> Version:
+        return store.open_index(self.root, version, device)
 
     def write(self, content: Content, keep: int = 5) -> str:
         return store.write_version(self.root, content, keep)

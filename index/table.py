@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from index.schema import Box, Camera, Frame, InvalidValueError, Plane, View
 
@@ -57,6 +58,12 @@ def missing_columns(schema: pa.Schema, required: pa.Schema) -> list[str]:
         for field in required
         if field.name not in schema.names or schema.field(field.name).type != field.type
     ]
+
+
+def numbered(column: pa.ChunkedArray) -> tuple[list[str], NDArray[np.int64]]:
+    """The names in a column, each once, and for each of its rows the number of its name."""
+    encoded = column.combine_chunks().dictionary_encode()
+    return encoded.dictionary.to_pylist(), encoded.indices.to_numpy().astype(np.int64)
 
 
 def table_from_frames(frames: Sequence[Frame]) -> pa.Table:

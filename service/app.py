@@ -140,6 +140,7 @@ async def _lifespan(settings: Settings, open_encoder: EncoderOpener, app: FastAP
         settings.poll_s,
         metrics.observe_batch,
         enrolment,
+        settings.device,
     )
     workers = Workers(settings.threads, settings.waiting, settings.burst_ms / 1000, settings.standing_ms / 1000)
     enroller = Enroller(live, enrolment, settings.max_pixels)

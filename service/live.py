@@ -99,9 +99,10 @@ class LiveIndex:
         poll_s: float,
         observe_batch: Callable[[int], None] = lambda size: None,
         enrolment: Enrolment | None = None,
+        device: str = "auto",
     ) -> None:
         self._location, self._open_encoder, self._poll_s, self._enrolment = location, open_encoder, poll_s, enrolment
-        self._observe_batch = observe_batch
+        self._observe_batch, self._device = observe_batch, device
         self._snapshot: Snapshot | None = None
         self._joined: tuple[tuple[Snapshot, GrownFrames, tuple[str, ...]], Snapshot] | None = None
         self._failed_at = 0.0
@@ -174,7 +175,7 @@ class LiveIndex:
         return failed and time.monotonic() - self._failed_at < _RETRY_S
 
     def _open(self, version: str) -> Snapshot:
-        index = self._store.open(version)
+        index = self._store.open(version, self._device)
         predictor = self._predictor(self._encoder_of(index), index)
         predictor.warm_up()
         followed = self._followed_with(predictor.encoder, index) if self._enrolment else None

@@ -287,3 +287,21 @@ def test_commands(run, capsys):
     assert "removed 6 frames of new-thing" in capsys.readouterr().out
     assert main(["remove", "new-thing", str(run.index)]) == 1
     assert "name: got 'new-thing'" in capsys.readouterr().err
+
+
+def test_a_kind_of_search_and_its_candidates_are_taken_over(run):
+    wanted = BuildConfig(kind="ivf-sq", reduce=16, recall=0.9)
+    build(run.root / "frames", run.root / "encoder", run.index, wanted)
+    before = open_index(run.index)
+    run.film("new")
+    add(run.captures, run.index)
+    grown = open_index(run.index)
+    assert (grown.plan.kind, grown.plan.dimension, grown.search_config) == ("ivf-sq", 16, before.search_config)
+    assert len(grown) == len(before) + 6
+    assert grown.search(grown.vector(grown.row_of("new_00003"))[None], 1)[1][0, 0] == grown.row_of("new_00003")
+    remove("new", run.index)
+    smaller = open_index(run.index)
+    assert smaller.table["id"].to_pylist() == before.table["id"].to_pylist()
+    assert smaller.plan.kind == "ivf-sq"
+    queries = np.asarray(before.vectors, np.float32)
+    assert np.allclose(smaller.search(queries, 5)[0], before.search(queries, 5)[0], atol=1e-3)

@@ -76,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_milvus_index(build)
     _add_engine(build)
     build.add_argument("--splits", nargs="+", default=["train", "valid"])
+    _add_search_options(build)
     evaluate = add(_evaluate, "measure an index on the test split", "frames", "encoder")
     evaluate.add_argument("index", help=_INDEX_HELP)
     evaluate.add_argument("--out", type=Path, default=Path("evaluation.json"), help="default: %(default)s")
@@ -161,8 +162,22 @@ def _add_training_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, help="override the preset's")
 
 
+def _add_search_options(parser: argparse.ArgumentParser) -> None:
+    text = "of search: auto (by size), flat, ivf-sq, ivf-pq or hnsw-sq (default: auto)"
+    parser.add_argument("--kind", help=text)
+    parser.add_argument("--recall", type=float, help="of the nearest frames, which the kind must reach (default: 0.98)")
+    parser.add_argument("--reduce", type=int, metavar="DIMENSIONS", help="of its candidates (default: at most 256)")
+
+
+def _build_config(options: argparse.Namespace) -> Any:
+    from trainer.build import BuildConfig
+
+    return BuildConfig(**_given(options, "kind", "recall", "reduce"))
+
+
 def _add_rebuild_options(parser: argparse.ArgumentParser) -> None:
     _add_training_options(parser)
+    _add_search_options(parser)
     parser.add_argument("--retrain", action="store_true", help="train although there is an encoder of this preset")
 
 
@@ -173,8 +188,10 @@ def _rebuild_config(options: argparse.Namespace) -> Any:
     if options.preset == "pretrained":
         if ignored := _given(options, *_OVERRIDES, "init") | ({"retrain": True} if options.retrain else {}):
             raise InvalidValueError("preset", "pretrained", f"continue or scratch, for {', '.join(ignored)} to count")
-        return RebuildConfig(train=None)
-    return RebuildConfig(train=_training_config(options), init=_start(options), retrain=options.retrain)
+        return RebuildConfig(train=None, build=_build_config(options))
+    return RebuildConfig(
+        train=_training_config(options), build=_build_config(options), init=_start(options), retrain=options.retrain
+    )
 
 
 def _training_config(options: argparse.Namespace) -> Any:
@@ -310,9 +327,11 @@ def _export(options: argparse.Namespace) -> None:
 
 
 def _build(options: argparse.Namespace) -> None:
-    from trainer.build import BuildConfig, build
+    from trainer.build import build
 
-    config = BuildConfig(splits=tuple(options.splits), milvus_index=options.milvus_index)
+    config = dataclasses.replace(
+        _build_config(options), splits=tuple(options.splits), milvus_index=options.milvus_index
+    )
     embed = None
     if (ray_config := _ray(options)) is not None:
         from trainer.cluster import embed_by_ray

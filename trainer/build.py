@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -16,7 +17,10 @@ from index.confidence import Calibration
 from index.encoder import open_encoder
 from index.history import History
 from index.identity_map import read_identity_map
+from index.kinds import Kind
 from index.picture import encode_jpeg
+from index.predict import DEFAULT_K
+from index.recall import SearchConfig
 from index.recognition import Recognition
 from index.schema import InvalidValueError
 from index.search import FrameIndex
@@ -47,7 +51,18 @@ class BuildConfig:
     map_frames: int = 10_000  # as many are laid out by t-SNE for the page's map: about half a minute
     keep: int = 5  # versions kept for rollback
     milvus_index: str = "FLAT"  # how Milvus, where the index is there, indexes vectors; FLAT: exact
+    kind: Kind | Literal["auto"] = "auto"  # of search: index.kinds; auto: by size
+    recall: float = 0.98  # of as many neighbours as the service asks for, which the kind must reach
+    reduce: int | None = None  # dimension of a kind's candidates; None: at most 256
     device: str = "auto"
+
+    @property
+    def search(self) -> SearchConfig:
+        """What ``index.store`` is asked for."""
+        return SearchConfig(self.kind, self.recall, DEFAULT_K, self.reduce)
+
+    def __post_init__(self) -> None:
+        _ = self.search  # refuses what cannot be, before frames are embedded
 
 
 def build(
@@ -84,6 +99,7 @@ def build(
         *calibrations(index, config),
         layout(index, config.map_frames),
         History(digests(chosen), calibrated_frames=len(index)),
+        config.search,
     )
     name = store_at(out, config.milvus_index).write(content, config.keep)
     logger.info("index version %s: %d frames", name, len(index))
@@ -99,8 +115,8 @@ def calibrations(index: FrameIndex, config: BuildConfig) -> tuple[Calibration | 
 
 def origins(frames: Frames) -> pa.Table:
     """The frames as an index's table."""
-    names = {shard: name for shard, (name, _) in sources_by_shard(frames.path).items()}
     shards, sequences = (frames.table[column].to_pylist() for column in ("shard", "sequence"))
+    names = {shard: name for shard, (name, _) in sources_by_shard(frames.path, shards).items()}
     # A part may have been deleted: its table outlives it. What was read is then named as the video is.
     sources = [names.get(shard, sequence) for shard, sequence in zip(shards, sequences, strict=True)]
     named = frames.table.append_column("source", pa.array(sources, pa.string()))
@@ -109,8 +125,7 @@ def origins(frames: Frames) -> pa.Table:
 
 def digests(frames: Frames) -> dict[str, str]:
     """The digest of every source that frames are of; of those whose part was deleted there is none."""
-    found = sources_by_shard(frames.path)
-    return dict(sorted(found[shard] for shard in set(frames.table["shard"].to_pylist()) if shard in found))
+    return dict(sorted(sources_by_shard(frames.path, frames.table["shard"].to_pylist()).values()))
 
 
 def thumbnails(frames: Frames, side: int) -> Iterator[bytes]:

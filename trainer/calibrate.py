@@ -29,7 +29,7 @@ def box_calibration(index: FrameIndex, frames: Sequence[Frame], samples: int = 1
     signs, hits = [], []
     posed = np.flatnonzero([frame.box is not None for frame in frames])
     for row in tqdm(_sampled(posed, samples), desc="calibrate", unit="frame"):
-        found, rows = index.search(index.vectors[[row]], DEFAULT_K, exclude_object=frames[row].object_id)
+        found, rows = index.search(index.vector(row)[None], DEFAULT_K, exclude_object=frames[row].object_id)
         there = rows[0] >= 0
         neighbours = [frames[i] for i in rows[0][there]]
         try:

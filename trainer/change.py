@@ -24,18 +24,19 @@ from index.capture import CAPTURE_FILE
 from index.confidence import Calibration
 from index.encoder import open_encoder
 from index.history import History
-from index.layout import Layout, principal_plane
+from index.layout import Layout
 from index.recognition import Recognition
 from index.schema import ArtifactError, InvalidValueError
 from index.search import FrameIndex
-from index.store import Content, IndexVersion, OutdatedError, open_index, write_version
+from index.store import Content, IndexVersion, OutdatedError, current_version, open_index, read_manifest, write_version
 from index.table import INDEXED_SCHEMA
+from index.vectors import Previous
 from trainer.build import BuildConfig, calibrations, digests, origins, thumbnails
 from trainer.captures import CaptureError, Source, list_sources
 from trainer.captures.folder import CaptureFolder
 from trainer.frames import FRAMES_SCHEMA, Frames
 from trainer.inference import embed_frames
-from trainer.ingest import IngestConfig, ingest_sources, part_of, source_digest
+from trainer.ingest import IngestConfig, SourceReport, ingest_sources, listing_digest, part_of, source_digest
 
 logger = logging.getLogger(__name__)
 
@@ -112,11 +113,16 @@ def remove(name: str, index: Path, config: BuildConfig | None = None) -> tuple[s
 def watch(captures: Path, index: Path, config: BuildConfig | None = None) -> Iterator[Change]:
     """``add`` without end, as captures come, change and are accepted; yields what changed or is newly wrong."""
     told: tuple[str, ...] = ()
+    before = done = None
     while True:
-        change = add(captures, index, config)
-        if change.version or change.faults != told:
-            yield change
-        told = change.faults
+        now = (listing_digest(captures), current_version(index))
+        if now == before != done:  # nobody is still writing
+            change = add(captures, index, config)
+            done = (now[0], current_version(index))
+            if change.version or change.faults != told:
+                yield change
+            told = change.faults
+        before = now
         time.sleep(_POLL_S)
 
 
@@ -158,18 +164,13 @@ def _listed(captures: Path, history: History, config: IngestConfig, splits: Coll
 
 
 def _add(captures: Path, index: Path, config: BuildConfig) -> Change:
-    version = open_index(index)
-    history, folder = _history(version), index.parent / "frames"
-    ingesting = _ingest_config(folder)
-    listed = _listed(captures, history, ingesting, config.splits)
-    workers = max(1, min(ingesting.workers, len(listed.changed)))
-    reports = ingest_sources(listed.changed, folder, replace(ingesting, workers=workers)) if listed.changed else []
+    base = current_version(index)
+    history, folder = _history(index / "versions" / base), index.parent / "frames"
+    listed = _listed(captures, history, _ingest_config(folder), config.splits)
+    reports = _ingested(captures, listed, folder)
     read = [report.key for report in reports if not report.failed]
-    if listed.asked_for and len(read) < len(reports):
-        raise CaptureError(captures, str(reports[0].error))
     fresh = _read(folder, read, config.splits)
-    table = origins(fresh)
-    added = set(table["source"].to_pylist())
+    added = set(origins(fresh)["source"].to_pylist())
     gone = {*listed.withdrawn, *read} - added
     change = Change(
         None,
@@ -183,23 +184,29 @@ def _add(captures: Path, index: Path, config: BuildConfig) -> Change:
     )
     if not change.added and not change.withdrawn:
         return change
+    version = open_index(index, base)
     keep = ~(_rows(version, "source", added | gone) | _rows(version, "sequence", set(fresh.sequence.tolist())))
-    history = replace(
-        history,
-        sources=_without(history.sources, gone) | digests(fresh),
-        left_out=_without(history.left_out, added),
-    )
+    sources = _without(history.sources, gone) | digests(fresh)
+    history = replace(history, sources=sources, left_out=_without(history.left_out, added))
     return replace(change, version=_write(index, version, keep, fresh, history, config))
+
+
+def _ingested(captures: Path, listed: _Listed, folder: Path) -> list[SourceReport]:
+    if not listed.changed:
+        return []
+    config = _ingest_config(folder)
+    reports = ingest_sources(listed.changed, folder, replace(config, workers=min(config.workers, len(listed.changed))))
+    if listed.asked_for and reports[0].failed:
+        raise CaptureError(captures, str(reports[0].error))
+    return reports
 
 
 def _remove(name: str, index: Path, config: BuildConfig) -> tuple[str, int]:
     version = open_index(index)
-    history = _history(version)
+    history = _history(version.path)
     found = np.any([_rows(version, column, {name}) for column in ("object_id", "sequence", "source")], axis=0)
     if not found.any():
         raise InvalidValueError("name", name, f"an object or a capture that {index} holds")
-    if found.all():
-        raise InvalidValueError("name", name, "not all that the index holds: no index is empty")
     sources = np.array(version.table["source"].to_pylist())
     touched = set(sources[found].tolist())
     history = replace(
@@ -210,11 +217,11 @@ def _remove(name: str, index: Path, config: BuildConfig) -> tuple[str, int]:
     return _write(index, version, ~found, None, history, config), int(found.sum())
 
 
-def _history(version: IndexVersion) -> History:
-    if version.history is None:
+def _history(version: Path) -> History:
+    if (history := History.from_manifest(read_manifest(version).get("history"))) is None:
         reason = "does not say which captures its frames are of, for an earlier nearpose wrote it: rebuild it once"
-        raise ArtifactError(version.path, reason)
-    return version.history
+        raise ArtifactError(version, reason)
+    return history
 
 
 def _ingest_config(folder: Path) -> IngestConfig:
@@ -248,11 +255,13 @@ def _write(
     config: BuildConfig,
 ) -> str:
     """A version of the kept rows (n,) of another, and of fresh frames."""
-    start = time.monotonic()
-    rows = np.flatnonzero(keep)
-    vectors, table = version.vectors[rows], version.table.select(INDEXED_SCHEMA.names).take(rows).cast(INDEXED_SCHEMA)
+    rows, start = np.flatnonzero(keep), time.monotonic()
+    if not len(rows) and not fresh:
+        raise InvalidValueError("frames", "none that stay", "at least one: no index is empty")
+    vectors = np.asarray(version.vectors[rows], np.float32)
+    table = version.table.select(INDEXED_SCHEMA.names).take(rows).cast(INDEXED_SCHEMA)
     pictures: Iterator[bytes] = (version.thumbnail(int(row)) for row in rows)
-    if fresh is not None and len(fresh):
+    if fresh:
         embedded = embed_frames(open_encoder(version.encoder_path, config.device), fresh)
         vectors, table = np.concatenate([vectors, embedded]), pa.concat_tables([table, origins(fresh)])
         pictures = itertools.chain(pictures, thumbnails(fresh, config.thumbnail_side))
@@ -269,7 +278,9 @@ def _write(
         calibration,
         recognition,
         places,
-        replace(history, laid_out_in=history.laid_out_in or version.version),
+        replace(history, laid_out_in=None if places is None else history.laid_out_in or version.version),
+        version.search_config,
+        Previous(version.path, np.r_[rows, np.full(len(table) - len(rows), -1)]),
     )
     name = write_version(root, content, config.keep, base=version.version)
     logger.info("index version %s: %d frames, in %.1f s", name, len(index), time.monotonic() - start)
@@ -290,11 +301,9 @@ def _worth(
 
 def _placed(version: IndexVersion, rows: NDArray[np.intp], index: FrameIndex) -> Layout | None:
     """The map: kept frames stay where they are, each of the others is put where its nearest one of those is."""
-    if version.layout is None:
+    if version.layout is None or not len(rows):
         return None
-    if not len(rows):
-        return principal_plane(index.vectors)
     places = version.layout[rows]
     kept = FrameIndex(index.vectors[: len(rows)], index.table.slice(0, len(rows)))
-    fresh = index.vectors[len(rows) :]
+    fresh = np.asarray(index.vectors[len(rows) :], np.float32)
     return np.concatenate([places, places[kept.search(fresh, 1)[1][:, 0]]]) if len(fresh) else places

@@ -13,7 +13,7 @@ import logging
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field
@@ -140,13 +140,20 @@ def part_of(out: Path, key: str) -> pa.Table:
     return pq.read_table(_files(out, key)[1], schema=FRAMES_SCHEMA)
 
 
-def sources_by_shard(out: Path) -> dict[str, tuple[str, str]]:
-    """The name and digest of each source that was ingested, by its shard as the rows name it."""
+def sources_by_shard(out: Path, shards: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """The name and digest of the source of each of the shards, as rows name them; without those whose part is gone."""
     found = {}
-    for part in sorted((out / "parts").glob("*.parquet")):
-        if (stored := _stored(part)) is not None:
-            found[f"shards/{part.stem}.tar"] = (stored["report"]["key"], stored["digest"])
+    for shard in sorted(set(shards)):
+        if (stored := _stored((out / "parts" / Path(shard).name).with_suffix(".parquet"))) is not None:
+            found[shard] = (stored["report"]["key"], stored["digest"])
     return found
+
+
+def listing_digest(folder: Path) -> str:
+    """Changes when a file below ``folder`` comes, goes, or changes in size or time."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    lines = [f"{path.relative_to(folder)} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def summary(out: Path) -> str:

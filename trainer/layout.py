@@ -29,12 +29,12 @@ def layout(index: FrameIndex, most: int, seed: int = 0) -> Layout:
     """
     start = time.monotonic()
     rows = np.unique(np.linspace(0, len(index) - 1, min(most, len(index))).round().astype(np.int64))
-    placed = _placed(index.vectors[rows], seed)
+    placed = _placed(np.asarray(index.vectors[rows], np.float32), seed)
     logger.info("map: t-SNE of %d frames took %.1f s", len(rows), time.monotonic() - start)
     if len(rows) == len(index):
         return placed
     embedded = FrameIndex(index.vectors[rows], index.table.take(rows))
-    return np.asarray(placed[embedded.search(index.vectors, 1)[1][:, 0]], np.float32)
+    return np.asarray(placed[embedded.search(np.asarray(index.vectors, np.float32), 1)[1][:, 0]], np.float32)
 
 
 def _placed(vectors: NDArray[np.float32], seed: int) -> Layout:

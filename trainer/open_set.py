@@ -101,7 +101,7 @@ def _trial(index: Calibrated, vectors: Vectors, tested: Frames, indexed: NDArray
     rest = FrameIndex(vectors[asked], tested.table.take(asked))
     rows = []
     for query in queries(videos_of(rest, tested.sequence[asked]), views, _ALL):
-        name, best = query.video.object_id, recogniser.matches(rest.vectors[query.rows], 1)[0]
+        name, best = query.video.object_id, recogniser.matches(np.asarray(rest.vectors[query.rows], np.float32), 1)[0]
         answer = (name in there, best.object_id == name, bool(best.known), best.probability or 0.0)
         rows.append((*answer, names.index(name)))
     return rows

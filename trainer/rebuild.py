@@ -32,7 +32,7 @@ from trainer.evaluate import EvaluateConfig, evaluate
 from trainer.export import export, export_pretrained
 from trainer.frames import Frames
 from trainer.identity import IdentityConfig
-from trainer.ingest import IngestConfig, ingest
+from trainer.ingest import IngestConfig, ingest, listing_digest
 from trainer.pretrained import PRETRAINED
 from trainer.train import train
 from trainer.whiten import HeadConfig
@@ -115,7 +115,7 @@ def rebuild(captures: Path, run: Path, config: RebuildConfig) -> Location:
     frames, encoder, index = run / "frames", run / "encoder", config.index or run / "index"
     evaluation = run / "evaluation.json"
     # What of a changed folder is already there, ingest itself knows.
-    found = {"captures": _listing_digest(captures), "config": config.ingest.outcome()}
+    found = {"captures": listing_digest(captures), "config": config.ingest.outcome()}
     stages.run("ingest", found, frames / "frames.parquet", lambda: ingest(captures, frames, config.ingest))
     frames_digest = file_digest(frames / "frames.parquet")
     if config.train is None:
@@ -165,13 +165,6 @@ def _train_and_export(stages: Stages, run: Path, config: RebuildConfig, wanted: 
 
 def _digest(inputs: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(inputs, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def _listing_digest(folder: Path) -> str:
-    """Changes when a file below ``folder`` comes, goes, or changes in size or time."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    lines = [f"{path.relative_to(folder)} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files]
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def _peak_memory_mib() -> float:

@@ -1,0 +1,414 @@
+"""Kinds of search: brute force is what each is held against; what is stored, carried over, and refused."""
+
+from __future__ import annotations
+
+import json
+
+import faiss
+import numpy as np
+import pytest
+
+from index import kinds, recall, tune
+from index.__main__ import main
+from index.gpu import engine_on, gpu_count
+from index.growing import GrowingIndex
+from index.joined import JoinedIndex
+from index.kinds import KINDS, Effort, Flat, Plan, Reranked, train_candidates
+from index.nearest import merged, nearest_stored
+from index.recall import OwnTruth, SearchConfig, Truth, built, choose
+from index.schema import CorruptArtifactError, InvalidValueError
+from index.search import FrameIndex
+from index.store import open_index, rollback, write_index
+from index.vectors import Previous, open_vectors, write_vectors
+from tests.test_store import some_frames, unit_vectors
+
+APPROXIMATE = KINDS[1:]
+EVERYTHING = Effort(probes=512, depth=64)  # of a few hundred vectors: all lists, all candidates
+
+
+def clustered(n=600, d=32, seed=0, views=12):
+    """Objects, of each some views."""
+    rng = np.random.default_rng(seed)
+    centres = np.repeat(rng.normal(size=(-(-n // views), d)), views, axis=0)[:n]
+    vectors = centres + 0.5 * rng.normal(size=(n, d))
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+def config(kind="auto", **changed):
+    return SearchConfig(kind, **({"recall": 0.95, "queries": 60, "flat_up_to": 100} | changed))
+
+
+@pytest.fixture
+def encoder(tmp_path):
+    folder = tmp_path / "encoder"
+    folder.mkdir()
+    (folder / "encoder.json").write_text("{}")
+    return folder
+
+
+def write(root, encoder, vectors, kind, **options):
+    frames = some_frames(len(vectors))
+    return write_index(
+        root, vectors, frames, [b"jpeg"] * len(vectors), encoder, "digest", search=config(kind), **options
+    )
+
+
+def brute_force(vectors, query, k, wanted):
+    products = np.where(wanted, vectors.astype(np.float32) @ query, -np.inf)
+    return np.sort(products)[::-1][:k]
+
+
+@pytest.fixture(scope="module", params=APPROXIMATE)
+def engine(request):
+    vectors = clustered().astype(np.float16)
+    return Reranked(built(request.param, vectors, config(request.param, reduce=16)), vectors, EVERYTHING)
+
+
+@pytest.mark.parametrize("k", [1, 10, 100])
+@pytest.mark.parametrize("share", [None, 0.5, 0.02, 0.0])
+def test_with_all_effort_every_kind_is_brute_force(engine, k, share, monkeypatch):
+    monkeypatch.setattr(kinds, "_EXACT_ROWS", 0)  # through the candidates, however few rows are wanted
+    queries = clustered(5, seed=1)
+    wanted = None if share is None else np.random.default_rng(0).random(len(engine.vectors)) < share
+    similarities, rows = engine.search(queries, k, wanted)
+    allowed = np.ones(len(engine.vectors), bool) if wanted is None else wanted
+    for query, scores, found in zip(queries, similarities, rows, strict=True):
+        count = min(k, int(allowed.sum()))
+        assert (found[:count] >= 0).all()
+        assert (found[count:] == -1).all()
+        assert len(set(found[:count].tolist())) == count
+        assert allowed[found[:count]].all()
+        assert scores[:count] == pytest.approx(brute_force(engine.vectors, query, k, allowed)[:count], abs=1e-6)
+
+
+def test_a_filter_that_the_candidates_miss_is_searched_exactly(engine, monkeypatch):
+    monkeypatch.setattr(kinds, "_EXACT_ROWS", 0)
+    little = Reranked(engine.candidates, engine.vectors, Effort(1, 1))
+    query = engine.vectors[:1].astype(np.float32)
+    farthest = np.argsort(engine.vectors.astype(np.float32) @ query[0])[:20]
+    wanted = np.isin(np.arange(len(engine.vectors)), farthest)
+    similarities, rows = little.search(query, 20, wanted)
+    assert set(rows[0].tolist()) == set(farthest.tolist())
+    assert similarities[0] == pytest.approx(brute_force(engine.vectors, query[0], 20, wanted), abs=1e-6)
+
+
+def test_less_effort_is_a_subset_ranked_exactly(engine):
+    queries = clustered(20, seed=2)
+    similarities, rows = Reranked(engine.candidates, engine.vectors, Effort(1, 2)).search(queries, 10)
+    assert (np.diff(similarities, axis=1) <= 0).all()
+    expected = np.einsum("qd,qkd->qk", queries, engine.vectors[rows].astype(np.float32))
+    assert similarities == pytest.approx(expected, abs=1e-6)
+
+
+def test_float16_moves_a_similarity_by_its_rounding_at_most():
+    for d in (2, 32, 2048):
+        vectors, queries = unit_vectors(200, d), unit_vectors(20, d, seed=1)
+        exact = queries.astype(np.float64) @ vectors.T.astype(np.float64)
+        off = np.abs(queries @ vectors.astype(np.float16).astype(np.float32).T - exact)
+        assert off.max() <= 2**-11 + d**0.5 * 2**-25 + 1e-6  # rounding, what is subnormal, sums in float32
+        assert off.mean() <= 2**-11 / d**0.5 + 1e-7
+
+
+@pytest.mark.parametrize("share", [None, 0.3])
+def test_float16_is_searched_in_blocks_as_one(share, monkeypatch):
+    monkeypatch.setattr("index.nearest._BLOCK_BYTES", 7 * 4 * 32)
+    vectors, queries = clustered(100).astype(np.float16), clustered(4, seed=3)
+    wanted = None if share is None else np.random.default_rng(1).random(100) < share
+    blocks = nearest_stored(queries, vectors, 40, wanted)
+    whole = nearest_stored(queries, vectors.astype(np.float32), 40, wanted)
+    assert np.array_equal(blocks[1], whole[1])
+    there = whole[1] >= 0
+    assert blocks[0][there] == pytest.approx(whole[0][there], abs=1e-6)
+
+
+def test_merged_keeps_the_first_of_equals():
+    a = np.array([[1.0, 0.5]], np.float32), np.array([[7, 8]])
+    b = np.array([[1.0, 0.7]], np.float32), np.array([[3, 4]])
+    assert merged(3, a, b)[1].tolist() == [[7, 3, 4]]
+
+
+def test_truth_leaves_out_the_querys_own_row():
+    vectors = clustered(80)
+    own = OwnTruth.of(vectors, config(queries=30))
+    products = vectors @ vectors.T
+    np.fill_diagonal(products, -np.inf)
+    assert np.array_equal(own.truth.rows, np.argsort(-products[own.own], axis=1)[:, :10])
+    assert own.recalled == "other rows"
+
+
+def test_truth_leaves_out_the_querys_own_object():
+    vectors, objects = clustered(80), np.arange(80) // 12
+    own = OwnTruth.of(vectors, config(queries=30), objects)
+    products = np.where(objects[:, None] == objects, -np.inf, vectors @ vectors.T)
+    assert np.array_equal(own.truth.rows, np.argsort(-products[own.own], axis=1)[:, :10])
+    assert own.recalled == "other objects"
+
+
+def test_truth_is_short_where_an_object_is_nearly_all_there_is():
+    vectors, objects = clustered(40), np.r_[np.zeros(37, int), 1, 1, 2]
+    own = OwnTruth.of(vectors, config(queries=40), objects)
+    assert (own.truth.rows >= 0).sum(axis=1).tolist() == [3] * 37 + [10, 10, 10]
+    assert recall.recall(np.where(own.truth.rows < 0, 5, own.truth.rows), own.truth.rows) == 1.0
+
+
+def test_equal_vectors_stand_for_one_another():
+    vectors = np.repeat(clustered(100), 6, axis=0).astype(np.float16)
+    own = OwnTruth.of(vectors, config())
+    index = built("ivf-sq", vectors, config("ivf-sq"))
+    assert own.recall(Reranked(index, vectors, EVERYTHING)) == 1.0
+    assert own.recall(Reranked(index, vectors, Effort(1, 1))) < 1.0
+
+
+def test_recall_is_the_share_that_was_found():
+    assert recall.recall(np.array([[4, 1, 9, -1]]), np.array([[1, 2, 3, 4]])) == 0.5
+
+
+@pytest.mark.parametrize("kind", APPROXIMATE)
+def test_what_the_plan_promises_is_what_the_opened_engine_finds(tmp_path, kind):
+    vectors = clustered(1500)
+    plan = write_vectors(tmp_path, "vectors", vectors, config(kind))
+    stored, engine = open_vectors(tmp_path, "vectors", plan)
+    assert (plan.kind, stored.dtype, plan.queries) == (kind, np.float16, 60)
+    assert np.array_equal(stored, vectors.astype(np.float16))
+    found = OwnTruth.of(stored, config(kind)).recall(engine)
+    assert found == pytest.approx(plan.recall, abs=1e-9)
+    assert found >= plan.target == 0.95
+    assert Plan.from_manifest(json.loads(json.dumps(plan.to_manifest())), 32) == plan
+
+
+def test_auto_is_flat_while_small_and_ivf_above(tmp_path):
+    assert write_vectors(tmp_path, "few", clustered(100), config()).kind == "flat"
+    assert not (tmp_path / "few.faiss").exists()
+    assert write_vectors(tmp_path, "many", clustered(1500), config()).kind == "ivf-sq"
+
+
+def test_auto_falls_back_to_flat_and_says_so(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(recall, "best_plan", lambda *given: (None, 0.5))
+    plan = write_vectors(tmp_path, "vectors", clustered(300), config())
+    stored, _ = open_vectors(tmp_path, "vectors", plan)
+    assert (plan.kind, stored.dtype) == ("flat", np.float32)
+    assert "0.500 at best" in caplog.text
+    assert not (tmp_path / "vectors.faiss").exists()
+
+
+def test_a_kind_that_cannot_reach_the_recall_is_refused():
+    vectors = unit_vectors(600, 64)  # without any structure, in two dimensions
+    with pytest.raises(InvalidValueError, match="at most 0"):
+        choose(vectors, config("ivf-sq", recall=1.0, reduce=2, k=100))
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ({"kind": "annoy"}, "kind"),
+        ({"recall": 0.0}, "recall"),
+        ({"recall": 1.1}, "recall"),
+        ({"reduce": 0}, "reduce"),
+        ({"k": 0}, "k"),
+        ({"queries": 0}, "queries"),
+    ],
+)
+def test_config_refuses(given, field):
+    with pytest.raises(InvalidValueError) as caught:
+        SearchConfig(**given)
+    assert caught.value.field == field
+
+
+def test_quantising_needs_as_many_vectors_as_a_byte_has_values():
+    with pytest.raises(InvalidValueError, match="at least 256 vectors, not 200"):
+        train_candidates("ivf-pq", clustered(200), 16, 0)
+
+
+@pytest.mark.parametrize("kind", APPROXIMATE)
+def test_an_index_of_any_kind_is_searched_as_a_flat_one(tmp_path, encoder, kind):
+    vectors = clustered(700)
+    np.save(encoder / "identity.npy", np.random.default_rng(0).normal(size=(8, 32)).astype(np.float32))
+    write(tmp_path / "index", encoder, vectors, kind)
+    opened, flat = open_index(tmp_path / "index"), FrameIndex.from_frames(vectors, some_frames(700))
+    assert opened.plan.kind == kind
+    assert opened.by_identity.dimension == 8
+    for category, excluded in ((None, None), ("cup", None), (None, "object-3"), ("chair", "object-3")):
+        found = opened.search(vectors[:40], 10, category, excluded)[1]
+        truth = flat.search(vectors[:40], 10, category, excluded)[1]
+        assert recall.recall(found, truth) >= 0.9
+        frames = [opened.frame(int(row)) for row in found.ravel()]
+        assert {f.category for f in frames} <= ({category} if category else {"cup", "chair", "shoe"})
+        assert excluded not in {f.object_id for f in frames}
+    assert opened.vector(3) == pytest.approx(vectors[3], abs=2**-11)
+    assert opened.vector(3).dtype == np.float32
+
+
+def test_a_version_of_another_kind_can_be_rolled_back_to(tmp_path, encoder):
+    root, vectors = tmp_path / "index", clustered(400)
+    names = [write(root, encoder, vectors, kind) for kind in ("flat", "ivf-sq", "hnsw-sq")]
+    opened = [open_index(root)]
+    for name in reversed(names[:-1]):
+        assert rollback(root) == name
+        opened.append(open_index(root))
+    assert [index.plan.kind for index in opened] == ["hnsw-sq", "ivf-sq", "flat"]
+    for index in opened:
+        assert index.search(vectors[:5], 1)[1][:, 0].tolist() == [0, 1, 2, 3, 4]
+
+
+def test_a_version_from_before_there_were_kinds_is_flat(tmp_path, encoder):
+    root, vectors = tmp_path / "index", clustered(50)
+    name = write(root, encoder, vectors, "flat")
+    file = root / "versions" / name / "manifest.json"
+    manifest = json.loads(file.read_text())
+    del manifest["search"]
+    file.write_text(json.dumps(manifest))
+    assert open_index(root).plan == Plan.flat(32)
+
+
+@pytest.mark.parametrize("name", ["vectors.faiss", "vectors.npy"])
+def test_a_flipped_bit_is_found(tmp_path, encoder, name):
+    root = tmp_path / "index"
+    path = root / "versions" / write(root, encoder, clustered(400), "ivf-sq") / name
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CorruptArtifactError, match=name):
+        open_index(root)
+
+
+def test_candidates_of_other_vectors_are_found(tmp_path):
+    plan = write_vectors(tmp_path, "vectors", clustered(400), config("ivf-sq"))
+    np.save(tmp_path / "vectors.npy", clustered(399).astype(np.float16))
+    with pytest.raises(CorruptArtifactError, match=r"vectors\.faiss: has 400"):
+        open_vectors(tmp_path, "vectors", plan)
+    (tmp_path / "vectors.faiss").write_bytes(b"something else")
+    with pytest.raises(CorruptArtifactError, match="FAISS cannot read it"):
+        open_vectors(tmp_path, "vectors", plan)
+
+
+@pytest.mark.parametrize("kind", APPROXIMATE)
+def test_what_is_enrolled_is_found_beside_any_kind(tmp_path, encoder, kind):
+    vectors = clustered(400)
+    write(tmp_path / "index", encoder, vectors[:390], kind)
+    enrolled = GrowingIndex(32)
+    enrolled.append([f for f in some_frames(400) if int(f.id[2:]) >= 390], vectors[390:])
+    joined = JoinedIndex(open_index(tmp_path / "index"), enrolled.view())
+    similarities, rows = joined.search(vectors[385:], 3)
+    assert rows[:, 0].tolist() == list(range(385, 400))
+    assert similarities[:, 0] == pytest.approx(np.ones(15), abs=2**-11)
+    assert (joined.search(vectors[385:], 3, exclude_object="object-1")[1] % 7 != 1).all()
+
+
+CHANGES = {
+    "added": np.r_[np.arange(900), np.full(100, -1)],
+    "removed": np.delete(np.arange(900), np.s_[100:300]),
+    "both, in another order": np.r_[np.full(50, -1), np.arange(900)[::-1][:700], np.full(70, -1)],
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("kind", APPROXIMATE)
+def test_a_version_takes_over_the_candidates_of_the_one_before(tmp_path, kind, change, monkeypatch):
+    source, before = CHANGES[change], clustered(900)
+    (tmp_path / "old").mkdir(), (tmp_path / "new").mkdir()
+    write_vectors(tmp_path / "old", "vectors", before, config(kind))
+    after = np.where(source[:, None] >= 0, before[source], clustered(len(source), seed=5))
+    trained = []
+    monkeypatch.setattr(recall, "train_candidates", lambda *given: trained.append(0) or train_candidates(*given))
+    plan = write_vectors(tmp_path / "new", "vectors", after, config(kind), Previous(tmp_path / "old", source))
+    assert bool(trained) == (kind == "hnsw-sq" and change != "added")  # a graph only grows
+    stored, engine = open_vectors(tmp_path / "new", "vectors", plan)
+    assert OwnTruth.of(stored, config(kind)).recall(engine) == pytest.approx(plan.recall)
+    assert plan.recall >= 0.95
+    everything = Reranked(engine.candidates, after, EVERYTHING)
+    assert np.array_equal(everything.search(after[::7], 1)[1][:, 0], np.arange(len(after))[::7])
+
+
+def test_lists_that_no_longer_fit_are_built_again(tmp_path):
+    (tmp_path / "old").mkdir(), (tmp_path / "new").mkdir()
+    write_vectors(tmp_path / "old", "vectors", clustered(300), config("ivf-sq"))
+    source = np.r_[np.arange(300), np.full(2700, -1)]
+    write_vectors(tmp_path / "new", "vectors", clustered(3000), config("ivf-sq"), Previous(tmp_path / "old", source))
+    index = faiss.read_index(str(tmp_path / "new" / "vectors.faiss"))
+    assert kinds.inner_index(index).nlist == kinds.list_count(3000)
+
+
+def test_rows_are_taken_over_once(tmp_path):
+    with pytest.raises(InvalidValueError, match="rows that differ"):
+        Previous(tmp_path, np.array([0, 1, 1]))
+
+
+def test_tune_prints_draws_and_picks(tmp_path, capsys):
+    file = tmp_path / "vectors.npy"
+    np.save(file, clustered(1000))
+    picture, out = tmp_path / "curve.png", tmp_path / "curve.json"
+    options = ["--recall", "0.9", "--reduce", "16", "--queries", "40", "--picture", str(picture), "--out", str(out)]
+    assert main(["tune", str(file), *options]) == 0
+    printed = capsys.readouterr().out
+    assert all(kind in printed for kind in KINDS)
+    assert printed.splitlines()[-1] == "--kind flat"  # a thousand are few
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    report = json.loads(out.read_text())
+    assert [k["kind"] for k in report["kinds"]] == list(KINDS)
+    assert all(0 <= p["recall"] <= 1 for k in report["kinds"] for p in k["points"])
+
+
+@pytest.mark.parametrize(
+    ("vectors", "message"),
+    [
+        (3 * clustered(50), "unit vectors"),
+        (clustered(50).astype(np.float64), "float32 or float16"),
+        (clustered(50)[0], "float32 or float16"),
+        (np.full((5, 4), np.nan, np.float32), "unit vectors"),
+    ],
+)
+def test_tune_refuses(tmp_path, capsys, vectors, message):
+    np.save(tmp_path / "v.npy", vectors)
+    assert main(["tune", str(tmp_path / "v.npy")]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_picked_is_the_fastest_that_reaches_the_recall():
+    point = recall.Point
+    measured = [
+        tune.Measured("ivf-sq", 16, 10, (point(Effort(1, 1), 0.9, 0.1), point(Effort(8, 1), 0.99, 0.5))),
+        tune.Measured("ivf-pq", 16, 5, (point(Effort(4, 2), 0.985, 0.4),)),
+    ]
+    assert tune.picked(measured, SearchConfig(recall=0.98), 10**6).kind == "ivf-pq"
+    assert tune.picked(measured, SearchConfig(recall=0.99), 10**6).kind == "ivf-sq"
+    with pytest.raises(InvalidValueError, match=r"at most 0\.990"):
+        tune.picked(measured, SearchConfig(recall=0.999), 10**6)
+
+
+def test_info_tells_how_an_index_is_searched(tmp_path, encoder, capsys):
+    write(tmp_path / "index", encoder, clustered(400), "ivf-sq")
+    assert main(["info", "--index", str(tmp_path / "index")]) == 0
+    assert "search:          ivf-sq, 32 dimensions" in (printed := capsys.readouterr().out)
+    assert "MB that stay on disk" in printed
+
+
+def test_without_a_gpu_the_cpu_searches_and_it_is_said(caplog):
+    if gpu_count():
+        pytest.skip("there is a GPU")
+    flat = Flat(clustered(20))
+    assert engine_on("auto", flat) is flat
+    assert engine_on("cpu", flat) is flat
+    assert not caplog.records
+    assert engine_on("cuda", flat) is flat
+    assert "FAISS sees no GPU" in caplog.text
+
+
+@pytest.mark.skipif(gpu_count() == 0, reason="no GPU that FAISS sees")
+@pytest.mark.parametrize("kind", KINDS)
+def test_on_a_gpu_the_neighbours_are_the_same(kind):
+    vectors = clustered(5000)
+    if kind == "flat":
+        cpu = Flat(vectors)
+    else:
+        stored = vectors.astype(np.float16)
+        cpu = Reranked(built(kind, stored, config(kind, reduce=16)), stored, Effort(64, 8))
+    queries = clustered(50, seed=4)
+    truth = Truth(queries, Flat(vectors).search(queries, 10)[1])
+    assert recall.recall(engine_on("cuda", cpu).search(queries, 10)[1], truth.rows) >= 0.95
+
+
+def test_the_trainer_refuses_a_kind_before_anything_else(capsys):
+    from trainer.__main__ import main as train
+
+    assert train(["build", "no-frames", "no-encoder", "no-index", "--kind", "annoy"]) == 1
+    assert "kind: got 'annoy', must be auto or one of flat, ivf-sq" in capsys.readouterr().err
