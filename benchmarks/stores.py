@@ -159,6 +159,7 @@ def main() -> None:
                 "dimension": folder.dimension,
                 "seconds": {"write to Milvus": round(written, 1), "open": round(opened, 2)},
                 "neighbours": compared(folder, version, options.queries),
+                "load average before and after": [round(os.getloadavg()[0], 1)],
                 "requests": options.requests,
                 "ms": latencies(
                     {"folder, FAISS": str(options.index), "Milvus Lite, a server": str(store.address)},
@@ -166,6 +167,7 @@ def main() -> None:
                     options.requests,
                 ),
             }
+    result["load average before and after"].append(round(os.getloadavg()[0], 1))
     text = json.dumps(result, indent=2)
     print(text)
     if options.out:

@@ -100,7 +100,7 @@ class MilvusStore:
         """Counts rows and pieces; checks the checksum of every file but thumbnails. Vectors are Milvus's to keep."""
         files = _Files(self._client, self.address, version)
         manifest = files.manifest()
-        _check_count(self._client, self.address, version, manifest)
+        _check_count(self._client, self.address, _both(self.address, version), manifest)
         for name, expected in manifest["files"].items():
             if hashlib.sha256(files.read(name)).hexdigest() != expected["sha256"]:
                 raise CorruptArtifactError(f"{self.address}/{version}/{name}", "its checksum differs: it was altered")
@@ -185,7 +185,7 @@ class MilvusVersion:
         self._rows.load()
         self._files = _Files(client, address, version)
         self.manifest: Mapping[str, Any] = self._files.manifest()
-        _check_count(client, address, version, self.manifest)
+        _check_count(client, address, _both(address, version), self.manifest)
         self.census = Census(self._files.table("census.parquet"))
         self.encoder_digest: str = self.manifest["encoder_digest"]
         self.identity_map = read_identity_map(self.encoder_path)
@@ -340,13 +340,14 @@ class _Draft:
             self._insert(self._files, self._thumbnails(content), len(content.table), "thumbnails")
             self._insert_frames(content)
             self._insert(self._files, self._pieces_of(files), None, "files")
-            manifest = manifest_of(files, content) | {"layout": method, "pieces": self._pieces + 1}
+            manifest = manifest_of(files, content) | {"layout": method, "pieces": self._pieces}
             self._insert(self._files, self._cut("manifest.json", json.dumps(manifest).encode()), None, "manifest")
+            manifest["pieces"] = self._pieces  # its own are not in it, but are counted
         for name in (f"{self._frames}_draft", self._files):
             self._client.flush(name, timeout=_LOADING_S)
             self._client.load_collection(name, timeout=_LOADING_S)
+        _check_count(self._client, self._address, (f"{self._frames}_draft", self._files), manifest)
         self._client.rename_collection(f"{self._frames}_draft", self._frames, timeout=_TIMEOUT_S)
-        _check_count(self._client, self._address, self._version, manifest)
 
     def _insert_frames(self, content: Content) -> None:
         identity_map = read_identity_map(content.encoder)
@@ -391,11 +392,10 @@ class _Draft:
             yield from self._cut(str(path.relative_to(folder)), path.read_bytes())
 
     def _cut(self, name: str, data: bytes) -> Iterator[dict[str, Any]]:
-        count = max(1, -(-len(data) // _PIECE))
-        for number in range(count):
+        for number in range(_pieces_in(data)):
             piece = base64.b85encode(data[number * _PIECE : (number + 1) * _PIECE]).decode()
             self._pieces += 1
-            yield {"key": f"{name}#{number}", "pieces": count, "data": piece, "none": [0.0, 0.0]}
+            yield {"key": f"{name}#{number}", "pieces": _pieces_in(data), "data": piece, "none": [0.0, 0.0]}
 
     def _insert(self, collection: str, rows: Iterable[dict[str, Any]], total: int | None, what: str) -> None:
         rows = iter(rows)
@@ -450,10 +450,11 @@ class _Files:
     def manifest(self) -> dict[str, Any]:
         """Raises ForeignArtifactError where it is that of another format."""
         self._pieces.load()
-        manifest: dict[str, Any] = json.loads(self.read("manifest.json"))
+        data = self.read("manifest.json")
+        manifest: dict[str, Any] = json.loads(data)
         if manifest.get("format") != FORMAT:
             raise ForeignArtifactError(self._where, f"format is {manifest.get('format')!r}, this reads {FORMAT!r}")
-        return manifest
+        return manifest | {"pieces": manifest["pieces"] + _pieces_in(data)}
 
     def _read(self, name: str, numbers: Sequence[int]) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
@@ -482,6 +483,10 @@ class _Kept(Generic[T]):
                 del self._values[next(iter(self._values))]
 
 
+def _pieces_in(data: bytes) -> int:
+    return max(1, -(-len(data) // _PIECE))
+
+
 @contextmanager
 def _refusals(address: Address) -> Iterator[None]:
     """What Milvus refuses, as an error of ours."""
@@ -498,13 +503,14 @@ def _both(address: Address, version: str) -> tuple[str, str]:
     return frames, f"{frames}_files"
 
 
-def _check_count(client: MilvusClient, address: Address, version: str, manifest: Mapping[str, Any]) -> None:
-    expected = (manifest["frames"], manifest["pieces"])
-    for collection, wanted in zip(_both(address, version), expected, strict=True):
+def _check_count(
+    client: MilvusClient, address: Address, collections: tuple[str, str], manifest: Mapping[str, Any]
+) -> None:
+    for collection, wanted in zip(collections, (manifest["frames"], manifest["pieces"]), strict=True):
         rows = _Collection(client, address, collection)
         found = rows.ask("query", filter="", output_fields=["count(*)"], consistency_level="Strong")
         if (count := found[0]["count(*)"]) != wanted:
-            raise CorruptArtifactError(f"{address}/{version}", f"{collection} has {count} rows, must have {wanted}")
+            raise CorruptArtifactError(f"{address}/{collection}", f"has {count} rows, must have {wanted}")
 
 
 def _write_files(folder: Path, content: Content) -> Method:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import threading
 from collections.abc import Iterator
@@ -69,8 +71,17 @@ def read_by_ray(captures, out, **config):
     return ingest(captures, out, IngestConfig(**config), partial(cluster.ray_reading, RAY))
 
 
-def test_frames_are_the_same(small_run, tmp_path):
-    assert_same(read_by_ray(small_run.captures, tmp_path / "frames"), small_run.frames)
+def test_frames_and_what_was_dropped_are_the_same(small_run, tmp_path):
+    captures = shutil.copytree(small_run.captures, tmp_path / "captures")
+    for name in ("carton-0/0001.png", "carton-0/0003.png", "plank-1/0002.png"):
+        (captures / name).write_bytes(b"no picture")
+    (captures / "tower-1" / "capture.json").write_text("{")
+    here = ingest(captures, tmp_path / "here", IngestConfig(workers=1))
+    found = read_by_ray(captures, tmp_path / "frames")
+    assert_same(found, here)
+    one, other = (json.loads((out / "report.json").read_text()) | {"config": None} for out in (found, here))
+    assert one == other
+    assert (one["dropped"], one["failed"]) == ({"picture unreadable": 3}, 1)
 
 
 def test_a_reader_that_dies_loses_and_doubles_nothing(small_run, tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ import pytest
 
 from index.__main__ import main
 from index.growing import GrowingIndex
+from index.history import History
 from index.identity_map import to_identities
 from index.joined import JoinedIndex
 from index.recognition import SHIPPED
@@ -117,6 +118,15 @@ def test_what_is_written_is_what_is_opened(location, encoder):
     assert (opened.outline.method, opened.outline.table["id"].to_pylist()) == ("t-sne", [f.id for f in frames])
     with pytest.raises(KeyError):
         opened.row_of("v/20")
+
+
+def test_a_version_may_be_of_many_captures(location, encoder):
+    history = History({f"capture-{i}": "0" * 64 for i in range(3000)})  # 200 kB of manifest
+    name = written(location, encoder, history=history)
+    store = store_at(location)
+    assert len(store.open()) == 20
+    store.verify(name)
+    assert store.manifest(name)["history"]["sources"] == history.sources
 
 
 @pytest.mark.parametrize("name", ['a"b', "a\\b", "it's", "ü/日本 x", "{x}", "a%b_c", '\\"', 'x"] or 1==1', "😀", "#0"])

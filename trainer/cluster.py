@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import json
 import logging
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -81,11 +83,10 @@ def _reports(
         else:
             left.append({"number": number})
     if left:
-        files = [tuple(sources[item["number"]].files()) for item in left] if remote else []
-        wanted = {item["number"]: names for item, names in zip(left, files, strict=False)}
-        task = partial(_read, sources=sources, files=wanted, remote=remote, out=out, config=config)
+        files = {item["number"]: tuple(sources[item["number"]].files()) for item in left} if remote else {}
+        task = partial(_read, sources=sources, files=files, remote=remote, out=out, config=config)
         for row in _rows(ray_config, left).map(task, num_cpus=ray_config.cpus).iter_rows():
-            yield SourceReport(**row["report"])
+            yield SourceReport(**json.loads(row["report"]))
 
 
 def _rows(ray_config: RayConfig, items: list[dict[str, Any]]) -> Any:
@@ -108,13 +109,9 @@ def _read(
     """One source, in a process of Ray's."""
     start_worker()
     number = int(row["number"])
-    if remote is None:
-        return {"report": vars(ingest_source(sources[number], out, config))}
-    try:
-        remote.fetch(files[number])
-        return {"report": vars(ingest_source(sources[number], out, config))}
-    finally:
-        remote.drop(files[number])
+    with remote.fetched(files[number]) if remote else nullcontext():
+        report = ingest_source(sources[number], out, config)
+    return {"report": json.dumps(asdict(report))}  # as a row, what was dropped would be a column a reason
 
 
 @dataclass(frozen=True)
@@ -154,8 +151,17 @@ class _Remote:
             raise CaptureError(self.url, "no files found")
         return self.root
 
-    def fetch(self, files: Sequence[Path]) -> None:
-        """Fetches files of ``outline``."""
+    @contextmanager
+    def fetched(self, files: Sequence[Path]) -> Iterator[None]:
+        """Files of ``outline`` are all there; afterwards lists alone, which other sources may need."""
+        try:
+            self._fetch(files)
+            yield
+        finally:
+            for path in (path for path in files if path.suffix not in _LISTS):
+                path.unlink(missing_ok=True)
+
+    def _fetch(self, files: Sequence[Path]) -> None:
         system, base = self._opened()
         for path in files:
             name = f"{base}/{path.relative_to(self.root).as_posix()}"
@@ -164,12 +170,6 @@ class _Remote:
             system.get_file(name, str(partial_file))
             _date(partial_file, _modified(system.info(name)))
             partial_file.replace(path)
-
-    def drop(self, files: Sequence[Path]) -> None:
-        """Removes what was fetched, but for lists, which other sources may need."""
-        for path in files:
-            if path.suffix not in _LISTS:
-                path.unlink(missing_ok=True)
 
     def _opened(self) -> tuple[Any, str]:
         try:
@@ -261,7 +261,8 @@ class _Embedder:
 
 def _rows_by_shard(frames: Frames) -> dict[str, NDArray[np.int64]]:
     names = np.array(frames.table["shard"].to_pylist(), dtype=np.str_)
-    return {str(name): np.flatnonzero(names == name) for name in np.unique(names)}
+    found, first = np.unique(names[order := np.argsort(names, kind="stable")], return_index=True)
+    return dict(zip(found.tolist(), np.split(order, first[1:]), strict=True))
 
 
 def _digest(frames: Frames, rows: NDArray[np.int64]) -> str:
