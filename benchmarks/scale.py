@@ -53,11 +53,11 @@ class Cost:
 
 def cost(frames: int, kind: str, reports: list[dict[str, Any]], assumed: Assumptions) -> Cost:
     """From the report of that size, or else from the largest."""
-    lists = 4 * REDUCED * list_count(frames)
+    learnt = 4 * REDUCED * list_count(frames) + 4 * DIMENSION * (DIMENSION + REDUCED)  # centres, PCA
     memory = {
         "flat": 4 * DIMENSION * frames,
-        "ivf-sq": (REDUCED + 8) * frames + lists,
-        "ivf-pq": (REDUCED // 4 + 8) * frames + lists,
+        "ivf-sq": (REDUCED + 8) * frames + learnt,
+        "ivf-pq": (REDUCED // 4 + 8) * frames + learnt,
     }[kind] / 1e9
     disk = memory if kind == "flat" else memory + 2 * DIMENSION * frames / 1e9
     machines = max(1, math.ceil(memory * assumed.spare / assumed.memory_gb_a_machine))
@@ -77,7 +77,9 @@ def _times(
     n, known = report["vectors"][0], report["kinds"][kind]
     power = 1.0 if kind == "flat" else 0.5
     latency = known["cpu_p50_ms"] * (frames / n / machines) ** power if n != frames else known["cpu_p50_ms"]
-    hours = 0.0 if kind == "flat" else (known["train_s"] + known["add_s"] * (frames / n) ** 1.5) / 3600
+    hours = 0.0 if kind == "flat" else None
+    if "add_cpu_s" in known:
+        hours = (known["train_cpu_s"] + known["add_cpu_s"] * (frames / n) ** 1.5) / 3600
     return latency, hours, n == frames
 
 
@@ -87,8 +89,9 @@ def table(costs: list[Cost]) -> str:
     lines = [head, "|---:|---|---:|---:|---:|---:|---:|---:|---|"]
     for c in costs:
         times = ["not measured", "not measured", ""]
-        if c.latency_ms is not None and c.build_hours is not None:
-            times = [_time(c.latency_ms), f"{c.build_hours:.2g}", "measured" if c.measured else "extrapolated"]
+        if c.latency_ms is not None:
+            build = "not measured" if c.build_hours is None else f"{c.build_hours:.2g}"
+            times = [_time(c.latency_ms), build, "measured" if c.measured else "extrapolated"]
         size = f"10^{round(math.log10(c.frames))}"
         figures = [size, c.kind, _size(c.memory_gb), _size(c.disk_gb), str(c.machines), f"${c.dollars:,.0f}"]
         lines.append(f"| {' | '.join(figures + times)} |")
