@@ -34,6 +34,7 @@ from pathlib import Path
 from shutil import copytree, rmtree
 from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any, Generic, TypeVar
+from urllib.parse import urlsplit
 
 import numpy as np
 import pyarrow as pa
@@ -494,7 +495,9 @@ def _refusals(address: Address) -> Iterator[None]:
         yield
     except MilvusException as error:
         hint = "" if error.code != _NO_FILE or not address.uri.endswith(".db") else f" ({_ONE_PROCESS})"
-        raise ArtifactError(str(address), f"Milvus: {error.message}{hint}") from error
+        where = urlsplit(address.uri).netloc or address.uri  # a reason is told to clients, which it is nothing to
+        told = error.message.replace(where, "its address")
+        raise ArtifactError(str(address), f"Milvus: {told}{hint}") from error
 
 
 def _both(address: Address, version: str) -> tuple[str, str]:

@@ -119,6 +119,22 @@ def test_where_enrolment_is_kept_must_be_said(tmp_path):
     )
 
 
+def test_a_milvus_that_is_gone_is_told_of_without_its_place(tmp_path):
+    with milvus_server(tmp_path / "data") as url:
+        version = build_index(f"milvus:{url}")
+        running = client_of(f"milvus:{url}", enrolment_max_bytes=0)
+        client = running.__enter__()
+        assert posted(client, standing_frame(category="cup")).status_code == 200
+    try:
+        assert posted(client, standing_frame(category="cup")).status_code == 500
+        wait_until(lambda: client.get("/readyz").json()["failure"] is not None, 60)
+        answer = client.get("/readyz").json()
+        assert answer["index"] == version
+        assert answer["failure"]["reason"].startswith("Milvus: Fail connecting to server on its address")
+    finally:
+        running.__exit__(None, None, None)
+
+
 def test_processes_share_a_server(tmp_path):
     with milvus_server(tmp_path / "data") as url:
         location, other = f"milvus:{url}", f"milvus:{url}#other"
