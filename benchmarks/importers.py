@@ -110,17 +110,18 @@ def _road(root: Path, imported: Imported, world_from_found: tuple[float, Array, 
     document["objects"] = [{"id": "temple", "category": "temple", "box": box}]
     planes = {"ground found": document.get("plane"), "ground below the box": below}
     return {
-        name: _asked(root / name, imported.folder, document | {"plane": plane})
+        name: asked(root / name, imported.folder, document | {"plane": plane}, document | {"plane": plane})
         for name, plane in planes.items()
         if plane
     }
 
 
-def _asked(root: Path, pictures: Path, document: dict[str, Any]) -> dict[str, float]:
-    for split, indexed in (("train", True), ("test", False)):
+def asked(root: Path, pictures: Path, indexed: dict[str, Any], true: dict[str, Any]) -> dict[str, float]:
+    """Every third view indexed as one ``capture.json`` says, the others compared with what the other one says."""
+    for split, document, wanted in (("train", indexed, {0}), ("test", true, {1, 2})):
         folder = root / "captures" / split
         folder.mkdir(parents=True)
-        frames = [frame for k, frame in enumerate(document["frames"]) if (k % 3 == 0) == indexed]
+        frames = [frame for k, frame in enumerate(document["frames"]) if k % 3 in wanted]
         for frame in frames:
             (folder / frame["image"]).write_bytes((pictures / frame["image"]).read_bytes())
         (folder / "capture.json").write_text(json.dumps(document | {"split": split, "frames": frames}))

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
+TORCHVISION = "torchvision:"  # before the name of one of its networks; others are timm's
+
 # Our own names. ResNet-18-D at half width: its stem of three 3x3 convolutions keeps the width halved from the first
 # layer on (timm's 7x7 stem is always 64 wide) and trains 17 % faster on a CPU.
 _NAMED: dict[str, tuple[str, dict[str, Any]]] = {
@@ -24,16 +26,37 @@ _NAMED: dict[str, tuple[str, dict[str, Any]]] = {
 def build_backbone(architecture: str, **kwargs: Any) -> nn.Module:
     """A randomly initialised network (n, 3, s, s) -> (n, d) pooled features; ``num_features`` is d.
 
-    ``architecture`` is ``resnet18_half`` or any name that timm knows (``resnet50`` is the paper's); ``kwargs`` go to
-    ``timm.create_model``. Nothing is downloaded. Raises InvalidValueError when there is no such architecture.
+    ``architecture`` is ``resnet18_half``, any name that timm knows (``resnet50`` is the paper's), or one of
+    torchvision's with ``torchvision:`` before it; ``kwargs`` go to the library's constructor. Nothing is downloaded.
+    Raises InvalidValueError when there is no such architecture.
     """
     import timm
 
+    if architecture.startswith(TORCHVISION):
+        return _of_torchvision(architecture, **kwargs)
     name, preset = _NAMED.get(architecture, (architecture, {}))
     if not timm.is_model(name):
         raise InvalidValueError("architecture", architecture, f"one of {', '.join(_NAMED)}, or a model that timm knows")
     backbone: nn.Module = timm.create_model(name, num_classes=0, **{**preset, **kwargs})
     return backbone
+
+
+def _of_torchvision(architecture: str, **kwargs: Any) -> nn.Module:
+    """The network as far as the input of its last linear layer, which is the classifier."""
+    from torch import nn
+    from torchvision.models import get_model, list_models
+
+    name = architecture.removeprefix(TORCHVISION)
+    if name not in list_models():
+        raise InvalidValueError("architecture", architecture, f"{TORCHVISION} and one of {', '.join(list_models())}")
+    network: nn.Module = get_model(name, weights=None, **kwargs)
+    linear = [(path, layer) for path, layer in network.named_modules() if type(layer) is nn.Linear]
+    if not linear:
+        raise InvalidValueError("architecture", architecture, "a network whose classifier is a linear layer")
+    path, classifier = linear[-1]
+    network.set_submodule(path, nn.Identity())
+    network.num_features = classifier.in_features  # type: ignore[assignment]
+    return network
 
 
 def build_embedder(architecture: str, kwargs: Mapping[str, Any], head: Mapping[str, Any]) -> nn.Module:

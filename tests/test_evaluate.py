@@ -5,13 +5,19 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from index.iou import iou_3d
 from index.predict import DEFAULT_K, open_predictor
-from index.schema import InvalidValueError
+from index.schema import Box, CorruptArtifactError, ForeignArtifactError, InvalidValueError
+from index.table import frame_from_row
 from trainer.baselines import RawPixels
-from trainer.evaluate import EvaluateConfig, evaluate, table
+from trainer.boxes import METHODS, Asked, Boxes, Fitter
+from trainer.evaluate import EvaluateConfig, Evaluation, conditions, evaluate, records_of, table
+from trainer.evaluate.pose import Truths, measured
+from trainer.evaluate.records import SCHEMA
 from trainer.frames import Frames
 from trainer.inference import embed_frames, predict_frame
 from trainer.picture import answer_sheet, draw_box, typical_rows
@@ -25,7 +31,7 @@ def evaluation(small_run, tmp_path_factory):
 
 
 def rows_of(evaluation):
-    return {row["name"]: row for row in json.loads(evaluation.read_text())["rows"]}
+    return {row.name: row for row in Evaluation.read(evaluation).rows}
 
 
 def test_figures_are_what_the_predictions_give(small_run, evaluation):
@@ -39,9 +45,11 @@ def test_figures_are_what_the_predictions_give(small_run, evaluation):
         hits.setdefault(truth.category, []).append(iou > 0.5)
         right.setdefault(truth.category, []).append(prediction.neighbours[0].frame.category == truth.category)
     row = rows_of(evaluation)["trained encoder"]
-    assert row["iou_service"]["value"] == pytest.approx(np.mean([np.mean(h) for h in hits.values()]))
-    assert row["category"]["value"] == pytest.approx(np.mean([np.mean(r) for r in right.values()]))
-    assert row["iou_by_category"] == pytest.approx({c: np.mean(h) for c, h in hits.items()})
+    pose = row.pose("service")
+    assert pose.overall.iou_50.value == pytest.approx(np.mean([np.mean(h) for h in hits.values()]))
+    assert row.retrieval.category.value == pytest.approx(np.mean([np.mean(r) for r in right.values()]))
+    by_category = {category: figures.iou_50.value for category, figures in pose.by_category.items()}
+    assert by_category == pytest.approx({c: np.mean(h) for c, h in hits.items()})
 
 
 def test_rows_and_their_order_make_sense(evaluation):
@@ -53,14 +61,15 @@ def test_rows_and_their_order_make_sense(evaluation):
         "random network",
         "trained encoder",
     ]
-    assert rows["random box"]["iou_paper"]["value"] < rows["random in-category box"]["iou_paper"]["value"]
-    assert rows["random box"]["category"] is None
+    bounds = [rows[name].pose("paper").overall.iou_50 for name in ("random box", "random in-category box")]
+    assert bounds[0].value < bounds[1].value
+    assert rows["random box"].retrieval is rows["random box"].cost is None
     # Colours belong to the object here, so that even raw pixels find its other video.
-    assert rows["raw 16x16 pixels"]["reid_other_video"]["value"] > 0.6
+    assert rows["raw 16x16 pixels"].retrieval.other_video.mean_ap.value > 0.6
     for row in rows.values():
-        for figure in ("iou_paper", "category", "reid_other_video"):
-            if row[figure]:
-                assert row[figure]["low"] <= row[figure]["value"] <= row[figure]["high"]
+        for pose in row.poses:
+            for figure in (pose.overall.iou_50, pose.overall.azimuth_deg.median, pose.corrected.ap_iou_50):
+                assert figure.low <= figure.value <= figure.high
 
 
 def test_the_table_shows_every_row(evaluation):
@@ -71,19 +80,140 @@ def test_the_table_shows_every_row(evaluation):
 
 
 def test_the_open_set_trial_is_reported(evaluation):
-    trials = json.loads(evaluation.read_text())["open_set"]
-    assert list(trials) == ["1", "3"]  # no video has ten frames
-    for shares in trials.values():
-        assert 0 <= shares["accepts"] <= shares["right"] <= 1
-        assert 0 <= shares["false_accepts"] <= 1
+    trials = Evaluation.read(evaluation).open_set
+    assert [trial.views for trial in trials] == [1, 3]  # no video has ten frames
+    for trial in trials:
+        assert 0 <= trial.accepts <= trial.right <= 1
+        assert 0 <= trial.false_accepts <= 1
     assert " 3 frames of an object: the best match is right in " in table(evaluation)
+
+
+def test_records_hold_what_the_figures_are_of(evaluation, small_run):
+    table = pq.read_table(records_of(evaluation))
+    assert table.schema.equals(SCHEMA)
+    rows = table.to_pylist()
+    content = Evaluation.read(evaluation)
+    measured = [(row.name, pose) for row in content.rows for pose in row.poses]
+    assert len(rows) == content.data.queries * len({(name, pose.method) for name, pose in measured})
+    for name, pose in measured:
+        part = [r for r in rows if (r["row"], r["method"]) == (name, pose.method)]
+        key = "symmetric_iou" if pose.symmetric else "iou"
+        ious = {}
+        for record in part:
+            ious.setdefault(record["category"], []).append(record[key])
+        assert pose.overall.mean_iou.value == pytest.approx(np.mean([np.mean(values) for values in ious.values()]))
+    frames = Frames.open(small_run.frames)
+    own = next(r for r in rows if (r["row"], r["method"]) == ("trained encoder", "service"))
+    assert own["query"] in frames.table["id"].to_pylist()
+    assert len(own["neighbours"]) == len(own["similarities"]) == min(DEFAULT_K, content.data.references)
+    assert own["similarities"] == sorted(own["similarities"], reverse=True)
+    box = Box(np.reshape(own["box"]["rotation"], (3, 3)), own["box"]["center"], own["box"]["size"])
+    truth = frames.frame(frames.table["id"].to_pylist().index(own["query"])).box
+    assert iou_3d(box.corners[None], truth.corners[None])[0] == pytest.approx(own["iou"])
+
+
+def test_frames_without_boxes_have_no_errors(small_run):
+    frames = Frames.open(small_run.frames)
+    empty = pa.nulls(len(frames), frames.table.schema.field("box").type)
+    table = frames.table.set_column(frames.table.column_names.index("box"), "box", empty)
+    truths = Truths.of(Frames(frames.path, table), ("cup",))
+    assert len(truths) == 0
+    assert not truths.known.any()
+    assert [values.shape for values in truths.conditions.values()] == [(0,)] * 3
+    answers = {"paper": Boxes(np.full((len(frames), 15), np.nan), np.zeros(len(frames)))}
+    assert measured(answers, truths) == []
+
+
+def test_slices_and_bins_divide_the_queries(evaluation):
+    content = Evaluation.read(evaluation)
+    row = content.row("trained encoder")
+    for by in ("elevation_deg", "truncation", "size"):
+        parts = [s for s in row.pose("service").slices if s.by == by]
+        assert sum(part.queries for part in parts) == content.data.queries
+    for bins in (row.calibration.similarity, row.calibration.confidence):
+        assert sum(part.queries for part in bins) == content.data.queries
+    assert (row.cost.dimension, row.cost.architecture, row.cost.reference_bytes) == (256, "resnet18_half", 1024)
+    assert row.cost.parameters > 2e6
+
+
+def test_by_default_nothing_is_measured_that_takes_long(evaluation):
+    for row in Evaluation.read(evaluation).rows:
+        assert row.label_fractions == row.robustness == ()
+
+
+def test_a_full_evaluation_has_fewer_labels_and_harder_queries(small_run, tmp_path):
+    config = EvaluateConfig(queries=9, full=True, draws=2, fractions=(1.0, 0.3))
+    out = evaluate(small_run.frames, small_run.encoder, small_run.index, tmp_path / "e.json", config)
+    row = Evaluation.read(out).row("trained encoder")
+    whole, part = row.label_fractions
+    assert (len(whole.draws), len(part.draws)) == (1, 2)
+    assert part.sequences < whole.sequences
+    assert whole.iou_50_service == row.pose("service").overall.iou_50
+    assert part.iou_50_service.value == pytest.approx(np.mean(part.draws))
+    kinds = {(error.kind, error.level) for error in row.robustness}
+    assert {("none", 0.0), ("rect", 0.1), ("plane_normal", 10.0), ("plane_offset", 0.05), ("focal", 0.02)} <= kinds
+    unharmed = next(error for error in row.robustness if error.kind == "none")
+    assert unharmed.iou_50_service == row.pose("service").overall.iou_50
+    text = table(out)
+    assert "30% of the sequences" in text
+    assert "rect off by 0.1" in text
+
+
+def test_what_is_changed_of_a_query_is_what_was_asked_for(small_run):
+    frames = Frames.open(small_run.frames)
+    tests = frames.select(frames.split == "test")
+    for kind, (change, _) in conditions._CHANGES.items():
+        changed = conditions._changed(tests, change, 0.1, seed=0).to_pylist()
+        views = [frame_from_row(row).view for row in changed]
+        pairs = [(tests.frame(i).view, view) for i, view in enumerate(views)]
+        same = {
+            "rect": all(a.rect == b.rect for a, b in pairs),
+            "focal": all(a.camera == b.camera for a, b in pairs),
+            "plane": all(
+                np.allclose(a.plane.normal, b.plane.normal) and a.plane.offset == b.plane.offset for a, b in pairs
+            ),
+        }
+        assert [name for name, kept in same.items() if not kept] == [kind.split("_")[0]]
+    offsets = conditions._changed(tests, conditions._offset_changed, 0.1, seed=0).to_pylist()
+    ratios = [np.log(row["plane"]["offset"] / tests.frame(i).view.plane.offset) for i, row in enumerate(offsets)]
+    assert np.std(ratios) == pytest.approx(0.1, rel=0.5)
+
+
+def test_processes_give_what_one_gives(small_run):
+    frames = Frames.open(small_run.frames)
+    tests, references = frames.select(frames.split == "test"), frames.select(frames.split != "test")
+    rows = np.random.default_rng(0).integers(0, len(references), (len(tests), 3))
+    asked = Asked(tests.table, rows, np.full(rows.shape, 0.5, np.float32))
+    with Fitter(references.table, processes=1) as one, Fitter(references.table, processes=2) as two:
+        alone, together = one.answer(asked, "one"), two.answer(asked, "two")
+    for method in METHODS:
+        np.testing.assert_array_equal(alone[method].values, together[method].values)
+        np.testing.assert_array_equal(alone[method].confidence, together[method].confidence)
+
+
+def test_a_foreign_evaluation_is_refused(evaluation, tmp_path):
+    content = json.loads(evaluation.read_text())
+    for change, match in (({"version": 2}, "reads nearpose-evaluation 1"), ({"rows": 3}, "rows")):
+        (tmp_path / "e.json").write_text(json.dumps(content | change))
+        with pytest.raises(ForeignArtifactError, match=match):
+            Evaluation.read(tmp_path / "e.json")
+    with pytest.raises(CorruptArtifactError, match="nowhere"):
+        Evaluation.read(tmp_path / "nowhere.json")
+
+
+@pytest.mark.parametrize(
+    "change", [{"queries": 0}, {"k": 0}, {"draws": 0}, {"fractions": (0.0,)}, {"processes": 0}], ids=str
+)
+def test_a_config_that_cannot_be_is_refused(change):
+    with pytest.raises(InvalidValueError, match=next(iter(change))):
+        EvaluateConfig(**change)
 
 
 def test_fewer_queries_are_spread_evenly(small_run, tmp_path):
     config = EvaluateConfig(queries=6)
     out = evaluate(small_run.frames, small_run.encoder, small_run.index, tmp_path / "e.json", config)
-    content = json.loads(out.read_text())
-    assert (content["queries"], content["query_sequences"]) == (6, 6)
+    data = Evaluation.read(out).data
+    assert (data.queries, data.query_sequences) == (6, 6)
 
 
 def test_without_a_test_split_there_is_nothing_to_evaluate(small_run, tmp_path, monkeypatch):

@@ -92,6 +92,30 @@ def test_distant_ones_among_mixed_are_uniform_over_the_others():
     assert np.abs(np.delete(counts, 2) - 500).max() < 90
 
 
+def test_a_triplet_is_a_neighbour_and_a_frame_more_than_two_away():
+    frames = videos(2, 7)
+    pairing, rng = Pairing.of(frames, "triplet"), np.random.default_rng(0)
+    drawn = np.array([pairing.draw(i, rng) for _ in range(200) for i in range(len(pairing))])
+    assert set(drawn[:, 0]) == set(range(14))
+    assert len(set(frames.track_numbers()[drawn].T[0] - frames.track_numbers()[drawn].T[2])) == 1
+    assert (np.abs(drawn[:, 1] - drawn[:, 0]) == 1).all()
+    assert (np.abs(drawn[:, 2] - drawn[:, 0]) > 2).all()
+    middle = drawn[drawn[:, 0] == 3]
+    assert np.bincount(middle[:, 1])[[2, 4]].min() > 70  # either side
+    assert set(middle[:, 2]) == {0, 6}
+
+
+def test_frames_without_a_negative_are_no_anchors():
+    assert len(Pairing.of(videos(1, 3), "triplet")) == 0
+    assert Pairing.of(videos(1, 4), "triplet").anchors.tolist() == [0, 3]
+
+
+def test_a_triplets_item_has_three_views_of_one_window():
+    views, track, times = dataset(videos(2, 7), "triplet")[0, 3]
+    assert views.shape == (3, SIZE, SIZE, 3)
+    assert (track, times.shape) == (0, (3,))
+
+
 def test_an_unknown_kind_is_refused():
     with pytest.raises(InvalidValueError, match="pairs"):
         Pairing.of(videos(1, 2), "far")

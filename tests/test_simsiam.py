@@ -1,16 +1,18 @@
-"""Both losses against slow references, and the published architecture."""
+"""The losses against slow references, and the published architecture."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
+from lightly.loss import NegativeCosineSimilarity, NTXentLoss
 from torch import nn
 
 from index.backbone import build_backbone
 from index.schema import InvalidValueError
 from trainer.ntxent import NTXent, ntxent_loss
 from trainer.simsiam import SimSiam, simsiam_loss
+from trainer.tcn import TCN, tcn_loss
 
 
 def rows(n, d, seed=0):
@@ -125,6 +127,43 @@ def test_ntxent_over_two_processes_is_that_of_the_whole_batch(tmp_path):
     # The mean over processes, as DDP takes it, halves each share's gradient.
     np.testing.assert_allclose(np.concatenate([share["z1"] for share in shares]) / 2, z1.grad, atol=1e-6)
     np.testing.assert_allclose(np.concatenate([share["z2"] for share in shares]) / 2, z2.grad, atol=1e-6)
+
+
+@pytest.mark.parametrize("temperature", [0.1, 0.5])
+def test_losses_are_those_of_lightly(temperature):
+    p1, p2, z1, z2 = (rows(6, 5, seed) for seed in range(4))
+    theirs = NTXentLoss(temperature)(z1, z2)
+    torch.testing.assert_close(ntxent_loss(z1, z2, temperature), theirs)
+    cosine = NegativeCosineSimilarity()
+    torch.testing.assert_close(simsiam_loss(p1, p2, z1, z2), (cosine(p1, z2) + cosine(p2, z1)) / 2)
+
+
+def test_the_published_ntxent_leaves_some_of_the_self_term():
+    """Why figures of its kind differ: it subtracts e^1 where the self term is e^(1/temperature)."""
+    z = np.concatenate([rows(6, 5).numpy(), rows(6, 5, 1).numpy()]).astype(np.float64)
+    z /= np.linalg.norm(z, axis=1, keepdims=True)
+    similar = np.exp(z @ z.T / 0.5)
+    published = -np.log(similar[np.arange(12), np.roll(np.arange(12), 6)] / (similar.sum(axis=1) - np.e)).mean()
+    assert published > slow_ntxent(rows(6, 5).numpy(), rows(6, 5, 1).numpy(), 0.5) + 0.1
+
+
+def test_tcn_loss_is_its_definition():
+    anchor, positive, negative = (rows(40, 5, seed) for seed in range(3))
+    losses = []
+    for a, p, n in zip(anchor.numpy(), positive.numpy(), negative.numpy(), strict=True):
+        losses.append(max(0.0, np.sqrt(((a - p) ** 2).sum()) - np.sqrt(((a - n) ** 2).sum()) + 0.2))
+    assert 0 < np.count_nonzero(losses) < 40
+    assert tcn_loss(anchor, positive, negative, 0.2).item() == pytest.approx(np.mean(losses), abs=1e-5)
+
+
+def test_tcn_projections_are_not_normalised():
+    method = TCN(TinyBackbone(), width=8)
+    views = [rows(16, 12, seed).reshape(16, 3, 2, 2) for seed in range(3)]
+    loss, z = method(*views, track=torch.arange(16), time_s=torch.zeros(16, 3))
+    assert z.norm(dim=1).std() > 0.01
+    loss.backward()
+    assert method.backbone.layer.weight.grad is not None
+    assert list(method.fixed_rate_parameters()) == []
 
 
 def test_half_width_resnet_has_256_features_and_a_quarter_of_the_weights():

@@ -170,6 +170,13 @@ def test_pose_and_identity_are_learnt_from_mixed_pairs(tmp_path):
     assert np.mean(losses[-4:]) < np.mean(losses[:4]) - 0.25
 
 
+def test_triplets_are_learnt_from(tmp_path):
+    train(tmp_path, tmp_path / "run", dataclasses.replace(TINY, loss="tcn", pairs="triplet", epochs=1, warmup_epochs=0))
+    losses = list(scalars(tmp_path / "run", "loss_step").values())
+    assert len(losses) == 2
+    assert min(losses) > 0
+
+
 def batches(config, rank=0, processes=1):
     """One epoch of what a process of the training gets."""
     data = PairData(stage.Frames.open("nowhere"), config)
@@ -219,6 +226,8 @@ def test_the_seed_decides_the_first_weights():
         {"pairs": "far"},
         {"augmentation": "none"},
         {"loss": "triplet"},
+        {"pairs": "triplet"},
+        {"margin": 0.0},
         {"batch_size": 0},
         {"batch_size": 3, "processes": 2},
         {"warmup_epochs": 99},

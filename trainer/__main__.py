@@ -67,21 +67,32 @@ def _parser() -> argparse.ArgumentParser:
     train = add(_train, "frames -> a trained encoder's checkpoint", "frames", "training")
     _add_training_options(train)
     train.set_defaults(preset="continue")
-    export = add(_export, "checkpoint, or an encoder's weights alone -> encoder artefact", "training", "encoder")
+    export = add(
+        _export, "checkpoint, an encoder's weights alone or a public encoder -> encoder artefact", "training", "encoder"
+    )
     export.add_argument(
         "--frames", type=Path, help="frames to fit whitening and identity map to (default: none, plain features)"
     )
+    export.add_argument(
+        "--weights", help="of a public encoder, of which TRAINING is timm's name or torchvision:NAME: a file, or hub"
+    )
+    export.add_argument("--input-size", type=int, help="pixels of a public encoder's input (default: its own)")
     build = add(_build, "frames + encoder -> a new version of the index", "frames", "encoder")
     build.add_argument("index", help=_INDEX_HELP)
     _add_milvus_index(build)
     _add_engine(build)
     build.add_argument("--splits", nargs="+", default=["train", "valid"])
     _add_search_options(build)
-    evaluate = add(_evaluate, "measure an index on the test split", "frames", "encoder")
-    evaluate.add_argument("index", help=_INDEX_HELP)
+    evaluate = add(_evaluate, "measure an index on the test split", "frames", "encoder", "index")
     evaluate.add_argument("--out", type=Path, default=Path("evaluation.json"), help="default: %(default)s")
     evaluate.add_argument("-k", type=int)
     evaluate.add_argument("--queries", type=int, help="test frames at most")
+    evaluate.add_argument(
+        "--full",
+        action="store_true",
+        help="also with fewer labelled sequences, and with errors in rect, plane and camera",
+    )
+    evaluate.add_argument("--symmetric", nargs="*", help="categories or objects that look the same from all sides")
     rebuild = add(_rebuild, "every stage that is not up to date: captures -> index", "captures", "run")
     _add_rebuild_options(rebuild)
     rebuild.add_argument("--index", help=f"{_INDEX_HELP} (default: <run>/index)")
@@ -157,6 +168,7 @@ _PRESET_HELP = (
 def _add_training_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--preset", default="pretrained", help=_PRESET_HELP)
     parser.add_argument("--init", type=Path, help="another exported encoder to continue from")
+    parser.add_argument("--strategy", help="a row of the paper's tables: nearby-lc, distant-full, nt-xent, tcn, ...")
     for name, kind in (("pairs", str), ("augmentation", str), ("loss", str), ("epochs", int), ("max-minutes", float)):
         parser.add_argument(f"--{name}", type=kind, help="override the preset's")
     parser.add_argument("--seed", type=int, help="override the preset's")
@@ -186,7 +198,7 @@ def _rebuild_config(options: argparse.Namespace) -> Any:
     from trainer.rebuild import RebuildConfig
 
     if options.preset == "pretrained":
-        if ignored := _given(options, *_OVERRIDES, "init") | ({"retrain": True} if options.retrain else {}):
+        if ignored := _given(options, *_OVERRIDES, "init", "strategy") | ({"retrain": True} if options.retrain else {}):
             raise InvalidValueError("preset", "pretrained", f"continue or scratch, for {', '.join(ignored)} to count")
         return RebuildConfig(train=None, build=_build_config(options))
     return RebuildConfig(
@@ -197,10 +209,14 @@ def _rebuild_config(options: argparse.Namespace) -> Any:
 def _training_config(options: argparse.Namespace) -> Any:
     from index.schema import InvalidValueError
     from trainer.config import PRESETS
+    from trainer.strategies import strategy
 
     if options.preset not in PRESETS:
         raise InvalidValueError("preset", options.preset, f"one of {', '.join(PRESETS)} to train by")
-    return dataclasses.replace(PRESETS[options.preset], **_given(options, *_OVERRIDES))
+    base = PRESETS[options.preset]
+    if options.strategy is not None:
+        base = strategy(options.strategy).config(base)
+    return dataclasses.replace(base, **_given(options, *_OVERRIDES))
 
 
 def _start(options: argparse.Namespace) -> Path | None:
@@ -314,10 +330,14 @@ def _train(options: argparse.Namespace) -> None:
 def _export(options: argparse.Namespace) -> None:
     from index.encoder import MANIFEST
     from index.schema import InvalidValueError
-    from trainer.export import export, export_pretrained
+    from trainer.export import export, export_pretrained, export_public
     from trainer.identity import IdentityConfig
 
-    if (options.training / MANIFEST).exists():
+    if options.weights is not None:
+        if options.frames:
+            raise InvalidValueError("frames", options.frames, "left out: a public encoder is not fitted again")
+        export_public(str(options.training), options.weights, options.encoder, options.input_size)
+    elif (options.training / MANIFEST).exists():
         if options.frames:
             bound = f"left out: {options.training} is an encoder, which is not fitted again"
             raise InvalidValueError("frames", options.frames, bound)
@@ -343,7 +363,10 @@ def _build(options: argparse.Namespace) -> None:
 def _evaluate(options: argparse.Namespace) -> None:
     from trainer.evaluate import EvaluateConfig, evaluate, table
 
-    config = EvaluateConfig(**_given(options, "k", "queries"))
+    given = _given(options, "k", "queries", "full")
+    if options.symmetric is not None:
+        given["symmetric"] = tuple(options.symmetric)
+    config = EvaluateConfig(**given)
     print(table(evaluate(options.frames, options.encoder, options.index, options.out, config)))
 
 

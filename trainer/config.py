@@ -11,14 +11,16 @@ from trainer.augment import AUGMENTATIONS
 from trainer.pairs import PAIRS, WINDOWS
 
 CONFIG = "config.json"
-LOSSES = ("simsiam", "ntxent", "pose_identity")
+LOSSES = ("simsiam", "ntxent", "tcn", "pose_identity")
 
 
 @dataclass(frozen=True)
 class TrainConfig:
     """What decides a training run. Defaults are the paper's."""
 
-    pairs: str = "nearby"  # same | nearby | distant | mixed: nearby keeps the pose best, distant the identity (table 5)
+    pairs: str = (
+        "nearby"  # same | nearby | distant | mixed | triplet: nearby keeps the pose, distant the identity (table 5)
+    )
     distant: float = 0.5  # share of distant pairs among mixed ones
     window: str = "anchor"  # anchor: both views through its window, as the paper; own: each through its own
     together: int = 1  # anchors of one track in a batch, all processes' one: the others' views may be negatives
@@ -26,8 +28,9 @@ class TrainConfig:
     jitter: float = 0.4  # of brightness, contrast and saturation; SimCLR's at half strength
     hue: float = 0.1  # larger: colour tells less about the object
     grey: float = 0.2  # probability of a view without colour
-    loss: str = "simsiam"  # simsiam | ntxent | pose_identity: SimSiam needs no negatives
+    loss: str = "simsiam"  # simsiam | ntxent | tcn | pose_identity: SimSiam needs no negatives
     temperature: float = 0.5  # of NT-Xent; lower looks harder at the nearest negatives
+    margin: float = 0.2  # of TCN's triplets
     identity: float = 0.5  # the weight of identity against pose (pose_identity)
     architecture: str = "resnet50"  # resnet18_half for a CPU, or any name that timm knows
     input_size: int = 224  # pixels; time and memory grow with its square
@@ -51,8 +54,10 @@ class TrainConfig:
         for field, choices in named.items():
             if getattr(self, field) not in choices:
                 raise InvalidValueError(field, getattr(self, field), f"one of {', '.join(choices)}")
+        if (self.loss == "tcn") != (self.pairs == "triplet"):
+            raise InvalidValueError("pairs", self.pairs, "triplet with the loss tcn, and with no other")
         positive = ("input_size", "projector_width", "predictor_width", "batch_size", "epochs", "processes", "lr")
-        for field in ("together", "temperature", *positive):
+        for field in ("together", "temperature", "margin", *positive):
             if getattr(self, field) <= 0:
                 raise InvalidValueError(field, getattr(self, field), "positive")
         for field in ("distant", "identity"):

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from trainer.config import TrainConfig, read_config
 from trainer.frames import Frames
 from trainer.identity import IdentityConfig, identity_map
 from trainer.pretrained import PRETRAINED
+from trainer.public import public_encoder
 from trainer.train import CHECKPOINT
 from trainer.whiten import HeadConfig, fit_head
 
@@ -57,13 +58,13 @@ def export(
     backbone.load_state_dict(weights)
     training: dict[str, Any] = {"config": asdict(config), "steps": state["global_step"], "epochs": state["epoch"] + 1}
     if frames is None:
-        return _publish(backbone, config, {}, training, out)
+        return _publish(backbone, _Input.of(config), {}, training, out)
     head, everything = head or HeadConfig(), Frames.open(frames)
     learnt = everything.select(everything.split == "train")
     embedder, described = _with_head(backbone, config, learnt, head)
     training |= {"whitening_power": head.power}
     fit = (lambda draft: identity_map(draft, learnt, identity)) if identity else _no_identity
-    return _publish(embedder, config, described, training, out, fit)
+    return _publish(embedder, _Input.of(config), described, training, out, fit)
 
 
 def _with_head(
@@ -87,8 +88,14 @@ def export_pretrained(out: Path, source: Path = PRETRAINED) -> Path:
     spec = Spec.read(source)
     network = build_embedder(spec.architecture, spec.architecture_kwargs, spec.head)
     network.load_state_dict(load_file(source / WEIGHTS))
-    config = TrainConfig(architecture=spec.architecture, input_size=spec.input_size)
-    return _publish(network, config, spec.head, spec.training, out, lambda _: read_identity_map(source))
+    return _publish(network, _Input.of_spec(spec), spec.head, spec.training, out, lambda _: read_identity_map(source))
+
+
+def export_public(architecture: str, weights: str, out: Path, input_size: int | None = None) -> Path:
+    """Writes a public encoder (``trainer.public``), its pooled features as the embedding, as artefact ``out``."""
+    public = public_encoder(architecture, weights, input_size)
+    taken = _Input(public.architecture, public.input_size, public.kwargs, public.mean, public.std)
+    return _publish(public.network, taken, {}, {"public": public.architecture, "weights": Path(weights).name}, out)
 
 
 def export_identified(encoder: Path, out: Path, frames: Path, config: IdentityConfig) -> Path:
@@ -107,7 +114,35 @@ def export_random(config: TrainConfig, out: Path, seed: int) -> Path:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         backbone = build_backbone(config.architecture)
-    return _publish(backbone, config, {}, {"random_seed": seed}, out)
+    return _publish(backbone, _Input.of(config), {}, {"random_seed": seed}, out)
+
+
+def export_untrained(encoder: Path, out: Path, seed: int) -> Path:
+    """Writes the network of the artefact ``encoder`` as it was before any training, without its head, to ``out``."""
+    spec = Spec.read(encoder)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        backbone = build_backbone(spec.architecture, **spec.architecture_kwargs)
+    return _publish(backbone, _Input.of_spec(spec), {}, {"random_seed": seed}, out)
+
+
+@dataclass(frozen=True)
+class _Input:
+    """Which network it is, and what it is given."""
+
+    architecture: str
+    input_size: int
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+
+    @classmethod
+    def of(cls, config: TrainConfig) -> _Input:
+        return cls(config.architecture, config.input_size)
+
+    @classmethod
+    def of_spec(cls, spec: Spec) -> _Input:
+        return cls(spec.architecture, spec.input_size, spec.architecture_kwargs, tuple(spec.mean), tuple(spec.std))
 
 
 def _no_identity(_: Path) -> None:
@@ -116,7 +151,7 @@ def _no_identity(_: Path) -> None:
 
 def _publish(
     network: nn.Module,
-    config: TrainConfig,
+    taken: _Input,
     head: Mapping[str, Any],
     training: Mapping[str, Any],
     out: Path,
@@ -124,7 +159,7 @@ def _publish(
 ) -> Path:
     """Writes the artefact to ``out``; ``identity`` fits its identity map to the rest of it."""
     with _replacing(out) as draft:
-        _write(network, config, head, training, draft)
+        _write(network, taken, head, training, draft)
         _add_identity(draft, identity(draft))
     return out
 
@@ -152,22 +187,22 @@ def _add_identity(folder: Path, identity: NDArray[np.float32] | None) -> None:
 
 
 def _write(
-    network: nn.Module, config: TrainConfig, head: Mapping[str, Any], training: Mapping[str, Any], folder: Path
+    network: nn.Module, taken: _Input, head: Mapping[str, Any], training: Mapping[str, Any], folder: Path
 ) -> None:
     # Half precision moves a vector by less than 1e-3 and halves the file. Batch norm's vectors stay float32: their
     # range is not bounded. The graph is made from the rounded weights, so that both runtimes compute with the same.
     weights = {k: v.half() if v.is_floating_point() and v.ndim > 1 else v for k, v in network.state_dict().items()}
     network.load_state_dict(weights)
     save_file({k: v.contiguous() for k, v in weights.items()}, folder / WEIGHTS)
-    graph = _graph(_Embedding(network).eval(), config.input_size)
+    graph = _graph(_Embedding(network, taken).eval(), taken.input_size)
     openvino.save_model(graph, folder / GRAPH, compress_to_fp16=True)
     Spec(
-        architecture=config.architecture,
-        architecture_kwargs={},
-        input_size=config.input_size,
+        architecture=taken.architecture,
+        architecture_kwargs=dict(taken.kwargs),
+        input_size=taken.input_size,
         dimension=int(graph.output(0).partial_shape[1].get_length()),
-        mean=IMAGENET_MEAN,
-        std=IMAGENET_STD,
+        mean=taken.mean,
+        std=taken.std,
         training=training,
         files={name: file_digest(folder / name) for name in (WEIGHTS, GRAPH, GRAPH_WEIGHTS)},
         head=head,
@@ -177,12 +212,12 @@ def _write(
 class _Embedding(nn.Module):
     """Pixels to unit vectors, as one module to convert."""
 
-    def __init__(self, backbone: nn.Module) -> None:
+    def __init__(self, backbone: nn.Module, taken: _Input) -> None:
         super().__init__()
-        self.backbone = backbone
+        self.backbone, self._mean, self._std = backbone, taken.mean, taken.std
 
     def forward(self, crops: Tensor) -> Tensor:
-        return unit_features(self.backbone, crops, IMAGENET_MEAN, IMAGENET_STD)
+        return unit_features(self.backbone, crops, self._mean, self._std)
 
 
 def _graph(module: nn.Module, size: int) -> openvino.Model:

@@ -15,11 +15,17 @@ from trainer.frames import Frames
 _BATCH = 128
 
 
-def embed_frames(encoder: Encoder, frames: Frames, description: str = "embed") -> NDArray[np.float32]:
-    """(n, d) float32 unit vectors of every frame's own rectangle, in order, with a progress bar."""
+def embed_frames(
+    encoder: Encoder, frames: Frames, description: str = "embed", rects: NDArray[np.float64] | None = None
+) -> NDArray[np.float32]:
+    """(n, d) float32 unit vectors of every frame's own rectangle, in order, with a progress bar.
+
+    rects: (n, 4) pixels, in place of the frames' own.
+    """
+    windows = frames.rect if rects is None else rects
 
     def crop(row: int) -> NDArray[np.uint8]:
-        return encoder.crop(frames.image(row), frames.frame(row).view.rect)
+        return encoder.crop(frames.image(row), windows[row].tolist())
 
     vectors = [np.empty((0, encoder.dimension), np.float32)]
     with ThreadPoolExecutor(2) as pool, tqdm(total=len(frames), desc=description, unit="frame") as bar:

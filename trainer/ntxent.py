@@ -25,7 +25,7 @@ class NTXent(nn.Module):
         self.projector = projector(cast(int, backbone.num_features), width)
         self.temperature = temperature
 
-    def forward(self, x1: Tensor, x2: Tensor, *_: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x1: Tensor, x2: Tensor, **_: Tensor) -> tuple[Tensor, Tensor]:
         """Views (n, 3, s, s) each -> the loss, and the first view's projections (n, width) for monitoring."""
         y1, y2 = self.backbone(x1), self.backbone(x2)
         with torch.autocast(x1.device.type, enabled=False):

@@ -19,9 +19,10 @@ Image = NDArray[np.uint8]
 Rows = NDArray[np.int64]
 Ticket = tuple[int, int]  # (epoch, index of the anchor): all that a pair is drawn from, beside the seed
 
-PAIRS = ("same", "nearby", "distant", "mixed")
+PAIRS = ("same", "nearby", "distant", "mixed", "triplet")
 WINDOWS = ("anchor", "own")
 _DELTA_S = 0.2  # the paper's Δ: consecutive frames at 5 fps
+_ALONG = 2  # frames: a triplet's negative is further away than this (paper section 4.2, by Sermanet et al. 2018)
 NEARBY_S = 0.31  # a pair that is not further apart is nearby: 1.5 Δ and what rounding adds
 _RESOLUTION = 1.4  # pixels of a stored picture per pixel of a view, so that crops inside the window stay sharp
 
@@ -34,12 +35,16 @@ class Pairing:
     candidates: list[Rows]  # m arrays of rows
     others: list[Rows] | None = None  # the same, for pairs of a second kind
     share: float = 0.0  # of pairs of the second kind
+    negatives: list[Rows] | None = None  # of triplets: the rows that an anchor's negative is drawn from
 
     @classmethod
     def of(cls, frames: Frames, kind: str, distant: float = 0.5) -> Pairing:
         """Pairs of ``kind``: the frame with itself (``same``), with the one Δ = 200 ms later (``nearby``), with any
         other of its track (``distant``), or a share of ``distant`` and the others nearby (``mixed``). A track is one
         object in one sequence; no pair leaves it.
+
+        ``triplet``: a positive one frame before or after, and a negative of the track more than two frames away; a
+        frame that has none is no anchor.
 
         A gap of more than 1.5 Δ is not nearby; a frame without a partner is no anchor, except that a ``distant`` one
         that is alone in its track is paired with itself. Source: paper section 3.5.
@@ -50,6 +55,8 @@ class Pairing:
             near, far = cls.of(frames, "nearby"), cls.of(frames, "distant")
             track_of = dict(zip(far.anchors.tolist(), far.candidates, strict=True))
             return cls(near.anchors, near.candidates, [track_of[row] for row in near.anchors.tolist()], distant)
+        if kind == "triplet":
+            return cls._triplets(frames)
         found: list[tuple[int, Rows]] = []
         for track in frames.tracks():
             if kind == "same":
@@ -60,11 +67,26 @@ class Pairing:
                 found += _nearby(track, frames.time_s[track])
         return cls(np.array([row for row, _ in found], np.int64), [rows for _, rows in found])
 
+    @classmethod
+    def _triplets(cls, frames: Frames) -> Pairing:
+        anchors, positives, negatives = [], [], []
+        for track in frames.tracks():
+            apart = np.abs(np.arange(len(track))[:, None] - np.arange(len(track)))
+            for k in np.flatnonzero((apart > _ALONG).any(axis=1)):
+                anchors.append(int(track[k]))
+                positives.append(track[apart[k] == 1])
+                negatives.append(track[apart[k] > _ALONG])
+        return cls(np.array(anchors, np.int64), positives, negatives=negatives)
+
     def __len__(self) -> int:
         return len(self.anchors)
 
-    def draw(self, index: int, rng: Generator) -> tuple[int, int]:
-        """The rows of anchor ``index`` and of a partner, uniform over its candidates other than itself."""
+    def draw(self, index: int, rng: Generator) -> tuple[int, ...]:
+        """The rows of anchor ``index`` and of a partner, uniform over its candidates other than itself; of a triplet
+        also that of a negative."""
+        if self.negatives is not None:
+            positives, negatives = self.candidates[index], self.negatives[index]
+            return int(self.anchors[index]), int(rng.choice(positives)), int(rng.choice(negatives))
         anchor, rows = int(self.anchors[index]), self.candidates[index]
         if self.others is not None and rng.random() < self.share:
             rows = self.others[index]
@@ -134,16 +156,16 @@ class PairDataset(Dataset[Item]):
         return len(self._pairing)
 
     def __getitem__(self, ticket: Ticket) -> Item:
-        """Two views (2, s, s, 3) uint8 RGB, mirrored together in half of the pairs; their track; their times (2,), s.
+        """Views (v, s, s, 3) uint8 RGB, mirrored together in half of the cases; their track; their times (v,), s.
 
-        Both views through the anchor's window, or each through its frame's ``own``.
+        Two, the pair's, or a triplet's three. All through the anchor's window, or each through its frame's ``own``.
         """
         rng = np.random.default_rng((self._seed, *ticket))
-        anchor, partner = self._pairing.draw(ticket[1], rng)
+        rows = self._pairing.draw(ticket[1], rng)
         flip, frames = rng.random() < 0.5, self._pictures.frames
-        windows = frames.rect[anchor], frames.rect[partner if self._own_window else anchor]
-        views = [self._view(row, window, flip, rng) for row, window in zip((anchor, partner), windows, strict=True)]
-        return np.stack(views), int(self.track[anchor]), frames.time_s[[anchor, partner]].astype(np.float32)
+        windows = [frames.rect[row if self._own_window else rows[0]] for row in rows]
+        views = [self._view(row, window, flip, rng) for row, window in zip(rows, windows, strict=True)]
+        return np.stack(views), int(self.track[rows[0]]), frames.time_s[list(rows)].astype(np.float32)
 
     def _view(self, row: int, window: NDArray[np.float64], flip: bool, rng: Generator) -> Image:
         picture, scale = self._pictures[row]

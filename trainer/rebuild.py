@@ -25,7 +25,7 @@ from typing import Any
 
 from index.encoder import Spec, file_digest
 from index.schema import CorruptArtifactError
-from index.stores import Location, store_at
+from index.stores import Location, is_milvus, store_at
 from trainer.build import BuildConfig, build
 from trainer.config import TrainConfig, read_config
 from trainer.evaluate import EvaluateConfig, evaluate
@@ -130,9 +130,13 @@ def rebuild(captures: Path, run: Path, config: RebuildConfig) -> Location:
         **({} if config.index is None else {"index": config.index}),
     }
     stages.run("build", indexed, _is_built(index), lambda: build(frames, encoder, index, config.build))
-    if (Frames.open(frames).split == "test").any():
+    if not (Frames.open(frames).split == "test").any():
+        return index
+    if is_milvus(index):
+        logger.warning("evaluate: not done, it measures an index in a folder")
+    else:
         measured = {"index": store_at(index).current(), "frames": frames_digest, "config": asdict(config.evaluate)}
-        action = lambda: evaluate(frames, encoder, index, evaluation, config.evaluate)  # noqa: E731
+        action = lambda: evaluate(frames, encoder, Path(index), evaluation, config.evaluate)  # noqa: E731
         stages.run("evaluate", measured, evaluation, action)
     return index
 

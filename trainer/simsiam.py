@@ -28,7 +28,7 @@ class SimSiam(nn.Module):
             nn.Linear(bottleneck, width),
         )
 
-    def forward(self, x1: Tensor, x2: Tensor, *_: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x1: Tensor, x2: Tensor, **_: Tensor) -> tuple[Tensor, Tensor]:
         """Views (n, 3, s, s) each -> the loss, and the first view's projections (n, width) for monitoring."""
         y1, y2 = self.backbone(x1), self.backbone(x2)
         # bfloat16's eight bits are too few for the heads: the directions of near-equal projections would be lost.

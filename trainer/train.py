@@ -34,6 +34,7 @@ from trainer.ntxent import NTXent
 from trainer.pairs import PairDataset, Pairing, PairOrder, Pictures
 from trainer.pose_identity import PoseIdentity
 from trainer.simsiam import SimSiam
+from trainer.tcn import TCN
 
 # Here, so that every process of a run has them: Lightning's own use of a function that PyTorch has renamed, and its
 # advice to average over processes what the first one alone is meant to log.
@@ -90,7 +91,7 @@ class PairData(lightning.LightningDataModule):  # type: ignore[misc]
         self._frames, self._config = frames, config
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Batches (n, 2, s, s, 3) uint8, n this process's share of the batch size."""
+        """Batches (n, v, s, s, 3) uint8, v = 2 of pairs and 3 of triplets, n this process's share of the batch size."""
         config, processes = self._config, self.trainer.world_size
         if config.batch_size % processes:
             raise InvalidValueError("batch_size", config.batch_size, f"a multiple of {processes}, one share a process")
@@ -137,11 +138,11 @@ class Learner(lightning.LightningModule):  # type: ignore[misc]
             self.method = _method(config, backbone).to(memory_format=torch.channels_last)
 
     def training_step(self, batch: tuple[Tensor, Tensor, Tensor], _: int) -> Tensor:
-        """batch: views (n, 2, s, s, 3) uint8, their pair's track (n,) and times (n, 2) seconds."""
-        pairs, track, time_s = batch
-        x1, x2 = (network_input(views, IMAGENET_MEAN, IMAGENET_STD) for views in pairs.unbind(1))
+        """batch: views (n, v, s, s, 3) uint8 of pairs or triplets, their track (n,) and times (n, v) seconds."""
+        together, track, time_s = batch
+        views = [network_input(part, IMAGENET_MEAN, IMAGENET_STD) for part in together.unbind(1)]
         loss: Tensor
-        loss, self.projections = self.method(x1, x2, track, time_s)
+        loss, self.projections = self.method(*views, track=track, time_s=time_s)
         # Of the first process alone, here and in the monitors: its share of the pairs is as random as all of them.
         self.log("loss", loss, prog_bar=True, on_step=True, on_epoch=True, rank_zero_only=True)
         self.log("lr", self.optimizers().param_groups[0]["lr"], rank_zero_only=True)
@@ -215,11 +216,13 @@ class _SaveEveryEpoch(lightning.Callback):  # type: ignore[misc]
         trainer.save_checkpoint(self._path, weights_only=False)  # with the optimiser's state and the loops'
 
 
-def _method(config: TrainConfig, backbone: nn.Module) -> SimSiam | NTXent | PoseIdentity:
+def _method(config: TrainConfig, backbone: nn.Module) -> SimSiam | NTXent | PoseIdentity | TCN:
     if config.loss == "simsiam":
         return SimSiam(backbone, config.projector_width, config.predictor_width)
     if config.loss == "pose_identity":
         return PoseIdentity(backbone, config.projector_width, config.temperature, config.identity)
+    if config.loss == "tcn":
+        return TCN(backbone, config.projector_width, config.margin)
     return NTXent(backbone, config.projector_width, config.temperature)
 
 

@@ -11,6 +11,7 @@ export class Problem extends Error {
       field: problem.field || "",
       title: problem.title,
       bound: problem.bound,
+      body: problem,
     });
   }
 }
@@ -46,7 +47,8 @@ export async function showPicture(element, attribute, place) {
   element.setAttribute(attribute, url);
 }
 
-async function call(path, options = {}) {
+/** The JSON that a path answers; null where it answers nothing. Throws a Problem. */
+export async function call(path, options = {}) {
   const response = await request(path, options);
   if (response.status === 204) return null;
   const isJson = (response.headers.get("content-type") || "").includes("json");

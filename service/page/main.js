@@ -4,6 +4,7 @@ import * as api from "./api.js";
 import { Atlas } from "./atlas.js";
 import { connectControls } from "./controls.js";
 import { find, findAll, h } from "./dom.js";
+import { listenToKey } from "./keyform.js";
 import { PoseTab } from "./pose.js";
 import { clearProblems, showProblem } from "./problem.js";
 import { Query } from "./query.js";
@@ -143,19 +144,6 @@ function listenToFiles() {
   addEventListener("paste", (event) => {
     const file = [...(event.clipboardData?.files || [])].find(({ type }) => type.startsWith("image/"));
     if (file) openFile(file);
-  });
-}
-
-/** Asks for the API key when the service does. */
-function listenToKey() {
-  addEventListener("unauthorized", () => {
-    find("#key-form").hidden = false;
-    find("#key-said").textContent = api.key() ? "This API key is not known." : "This service asks for an API key.";
-  });
-  find("#key-form").addEventListener("submit", (event) => {
-    event.preventDefault();
-    api.useKey(find("#key").value.trim());
-    location.reload();
   });
 }
 

@@ -85,43 +85,43 @@ function grip(drawing, [x, y]) {
   drawing.fill();
 }
 
-/** The box: its edges (hidden ones thin), its front filled, an arrow up. `toCanvas` takes metres to the canvas. */
-export function paintBox(drawing, corners, rotation, toCanvas, eye = [0, 0, 0], weight = 1) {
+/**
+ * The box: its edges (hidden ones thin), its front filled, an arrow up. `toCanvas` takes metres to the canvas.
+ * `look` says how: { weight, colour, dashed, fill }, `fill` the strength of the front.
+ */
+export function paintBox(drawing, corners, rotation, toCanvas, eye = [0, 0, 0], look = {}) {
+  const { weight, colour, dashed, fill } = { weight: 1, colour: style("--accent"), dashed: false, fill: 0.3, ...look };
+  const pen = (lines, width, dots) => strokeCased(drawing, lines, weight * width, dots, colour);
   const points = corners.map(toCanvas);
   const shown = visibleFaces(corners, eye);
   drawing.save();
   drawing.lineCap = drawing.lineJoin = "round";
-  fillFront(drawing, points, shown.has("front"));
+  drawing.fillStyle = colour;
+  fillFront(drawing, points, shown.has("front"), fill, pen);
   const edges = edgesOf(corners, eye);
   for (const hidden of [true, false]) {
     const lines = edges.filter((edge) => edge[2] === hidden).map(([a, b]) => [points[a], points[b]]);
-    strokeCased(drawing, lines, weight * (hidden ? 1 : 2.25), hidden);
+    pen(lines, hidden ? 1 : 2.25, dashed ? [7, 5] : hidden ? [4, 4] : []);
   }
-  paintUp(drawing, corners, rotation, toCanvas, weight);
+  paintUp(corners, rotation, toCanvas, pen);
   drawing.restore();
 }
 
-function fillFront(drawing, points, shown) {
+function fillFront(drawing, points, shown, fill, pen) {
   const front = FACES.front.map((i) => points[i]);
-  drawing.fillStyle = style("--accent");
-  drawing.globalAlpha = shown ? 0.3 : 0.12;
+  drawing.globalAlpha = shown ? fill : 0.4 * fill;
   drawing.beginPath();
   front.forEach((point) => drawing.lineTo(...point));
   drawing.fill();
   drawing.globalAlpha = 1;
-  if (shown)
-    strokeCased(
-      drawing,
-      [
-        [front[0], front[2]],
-        [front[1], front[3]],
-      ],
-      0.75,
-      false,
-    );
+  const cross = [
+    [front[0], front[2]],
+    [front[1], front[3]],
+  ];
+  if (shown) pen(cross, 0.75, []);
 }
 
-function paintUp(drawing, corners, rotation, toCanvas, weight) {
+function paintUp(corners, rotation, toCanvas, pen) {
   const up = rotation.map((row) => row[1]);
   const foot = mean(FACES.top.map((i) => corners[i]));
   const tall = Math.hypot(...minus(corners[2], corners[0]));
@@ -129,21 +129,21 @@ function paintUp(drawing, corners, rotation, toCanvas, weight) {
   const along = Math.hypot(b[0] - a[0], b[1] - a[1]) || 1;
   const [ux, uy] = [(b[0] - a[0]) / along, (b[1] - a[1]) / along];
   const barb = (side) => [b, [b[0] - 7 * ux + side * 5 * uy, b[1] - 7 * uy - side * 5 * ux]];
-  strokeCased(drawing, [[a, b], barb(1), barb(-1)], 2 * weight, false);
+  pen([[a, b], barb(1), barb(-1)], 2, []);
 }
 
-/** Lines in the accent colour over a dark casing: they stand out from any picture. */
-function strokeCased(drawing, lines, width, dashed) {
+/** Lines over a dark casing: they stand out from any picture. */
+export function strokeCased(drawing, lines, width, dots = [], colour = style("--accent")) {
   const path = new Path2D();
   for (const [a, b] of lines) {
     path.moveTo(...a);
     path.lineTo(...b);
   }
-  drawing.setLineDash(dashed ? [4, 4] : []);
+  drawing.setLineDash(dots);
   drawing.strokeStyle = "rgba(0,0,0,.55)";
   drawing.lineWidth = width + 2;
   drawing.stroke(path);
-  drawing.strokeStyle = style("--accent");
+  drawing.strokeStyle = colour;
   drawing.lineWidth = width;
   drawing.stroke(path);
   drawing.setLineDash([]);

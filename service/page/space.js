@@ -100,7 +100,7 @@ export class Space {
     const view = this.#view(width, height);
     this.#drawGround(drawing, view);
     this.#drawCamera(drawing, view);
-    paintBox(drawing, this.#scene.corners, this.#scene.rotation, view.point, view.eye, 0.9);
+    paintBox(drawing, this.#scene.corners, this.#scene.rotation, view.point, view.eye, { weight: 0.9 });
     if (this.#turning) this.draw();
   }
 
