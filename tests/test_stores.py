@@ -228,3 +228,17 @@ def test_commands(location, encoder, capsys):
     assert capsys.readouterr().out == f"{first}: ok\n{second}: ok\n"
     assert main(["rollback", "--index", location]) == 0
     assert store_at(location).current() == first
+
+
+def test_the_trainer_builds_into_it(location, small_run):
+    from trainer.build import build
+
+    assert build(small_run.frames, small_run.encoder, location) == store_at(location).current()
+    built, expected = store_at(location).open(), store_at(small_run.index).open()
+    rows = range(0, len(expected), 7)
+    queries = np.stack([expected.vector(row) for row in rows])
+    found, wanted = (index.search(queries, 5)[0] for index in (built, expected))
+    assert np.allclose(found, wanted, atol=1e-6)  # rows differ where an untrained encoder sees no difference
+    assert [built.thumbnail(row) for row in rows] == [expected.thumbnail(row) for row in rows]
+    assert built.calibration == expected.calibration
+    assert (built.categories, built.objects) == (expected.categories, expected.objects)
