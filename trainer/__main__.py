@@ -93,6 +93,14 @@ def _parser() -> argparse.ArgumentParser:
         help="also with fewer labelled sequences, and with errors in rect, plane and camera",
     )
     evaluate.add_argument("--symmetric", nargs="*", help="categories or objects that look the same from all sides")
+    retrieve = add(_retrieve, "measure an encoder by the classes of the videos that it finds", "frames", "encoder")
+    retrieve.add_argument("--out", type=Path, default=Path("retrieval.json"), help="default: %(default)s")
+    retrieve.add_argument("-k", type=int, nargs="+", help="numbers of neighbours (default: 1 5 10 20)")
+    _add_sweep(add)
+    report = add(_report, "tables, curves and pictures of a sweep or an evaluation, as one page", "evaluation")
+    report.add_argument("--out", type=Path, default=Path("report"), help="folder (default: %(default)s)")
+    report.add_argument("--show", metavar="ROW", help="whose answers are drawn (default: the best by pose)")
+    report.add_argument("--title", help="of the page")
     rebuild = add(_rebuild, "every stage that is not up to date: captures -> index", "captures", "run")
     _add_rebuild_options(rebuild)
     rebuild.add_argument("--index", help=f"{_INDEX_HELP} (default: <run>/index)")
@@ -156,6 +164,26 @@ def _ray(options: argparse.Namespace) -> Any:
 def _add_milvus_index(parser: argparse.ArgumentParser) -> None:
     text = "how Milvus indexes vectors: FLAT, HNSW, IVF_FLAT, DISKANN, ... (default: %(default)s, which is exact)"
     parser.add_argument("--milvus-index", default="FLAT", help=text)
+
+
+def _add_sweep(add: Any) -> None:
+    text = "train and evaluate the rows of the paper's tables under one budget, and report"
+    sub = add(_sweep, text, "frames", "out")
+    sub.add_argument(
+        "--strategies",
+        nargs="+",
+        default=["all"],
+        help="table2, table5, baselines, all, single rows such as nearby-lc, or folders of encoders (default: all)",
+    )
+    sub.add_argument(
+        "--preset", default="scratch", help="network and schedule: scratch or paper (default: %(default)s)"
+    )
+    for name, kind in (("minutes", float), ("epochs", int), ("input-size", int), ("batch-size", int), ("lr", float)):
+        sub.add_argument(f"--{name}", type=kind, help="of every row that is learnt (default: the preset's)")
+    sub.add_argument("--seeds", type=int, default=1, help="encoders a row (default: %(default)s)")
+    sub.add_argument("--jobs", type=int, help="rows at a time (default: one, or one a GPU)")
+    sub.add_argument("--queries", type=int, help="test frames at most")
+    sub.add_argument("--full", action="store_true", help="also with 10 and 1 %% of the labels, and with errors")
 
 
 _OVERRIDES = ("pairs", "augmentation", "loss", "epochs", "max_minutes", "seed")
@@ -368,6 +396,36 @@ def _evaluate(options: argparse.Namespace) -> None:
         given["symmetric"] = tuple(options.symmetric)
     config = EvaluateConfig(**given)
     print(table(evaluate(options.frames, options.encoder, options.index, options.out, config)))
+
+
+def _sweep(options: argparse.Namespace) -> None:
+    from trainer.evaluate import EvaluateConfig
+    from trainer.report.write import report
+    from trainer.sweep.lines import chosen
+    from trainer.sweep.plan import SweepConfig, budget
+    from trainer.sweep.run import RowsFailedError, failed, sweep
+
+    base = budget(options.preset, options.minutes, options.epochs, **_given(options, "input_size", "batch_size", "lr"))
+    measured = EvaluateConfig(full=options.full, **_given(options, "queries"))
+    config = SweepConfig(tuple(chosen(options.strategies)), base, options.seeds, options.jobs, measured)
+    problems = failed(sweep(options.frames, options.out, config))
+    print(f"report: {report(options.out, options.out / 'report')}")
+    if problems:
+        raise RowsFailedError(problems)
+
+
+def _report(options: argparse.Namespace) -> None:
+    from trainer.report.write import ReportConfig, report
+
+    print(report(options.evaluation, options.out, ReportConfig(**_given(options, "show", "title"))))
+
+
+def _retrieve(options: argparse.Namespace) -> None:
+    from index.encoder import open_encoder
+    from trainer.retrieve import KS, retrieval_table, write_retrieval
+
+    encoder = open_encoder(options.encoder)
+    print(retrieval_table(write_retrieval(options.frames, encoder, options.out, options.k or KS)))
 
 
 def _rebuild(options: argparse.Namespace) -> None:

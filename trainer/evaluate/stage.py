@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from index.encoder import open_encoder
+from index.encoder import Encoder, open_encoder
 from index.predict import open_predictor
 from index.search import FrameIndex
 from trainer.baselines import RawPixels
@@ -54,12 +55,10 @@ def evaluate(frames: Path, encoder: Path, index: Path, out: Path, config: Evalua
         ``out``.
     """
     config = config or EvaluateConfig()
-    everything = Frames.open(frames)
-    trial = Trial.of(everything, config.queries)
     trained = open_predictor(index, config.device)
     assert isinstance(trained.index, FrameIndex)  # nothing is enrolled beside it
-    with Records(records_of(out)) as records, TemporaryDirectory() as folder:
-        run = _Run(trial, Truths.of(trial.queries, config.symmetric), config, records)
+    with _session(frames, out, config) as run, TemporaryDirectory() as folder:
+        trial = run.trial
         rows = list(_random_boxes(run))
         pixels = Subject.embedding("raw 16x16 pixels", "pixels", RawPixels(), trial)
         rows.append(_measure(run, pixels, None))
@@ -72,6 +71,36 @@ def evaluate(frames: Path, encoder: Path, index: Path, out: Path, config: Evalua
     result = Evaluation(trial.data(trained.index), asdict(config), tuple(rows), known)
     result.write(out)
     return out
+
+
+def evaluate_encoder(
+    frames: Path, encoder: Encoder, artefact: Path | None, out: Path, name: str, config: EvaluateConfig | None = None
+) -> Path:
+    """Measures one encoder alone, as the line ``name`` of ``out``. No index is needed: the references are embedded.
+
+    artefact: the encoder's folder; None: it has none, as raw pixels.
+    """
+    with _session(frames, out, config or EvaluateConfig()) as run:
+        subject = Subject.embedding(name, "encoder" if artefact else "pixels", encoder, run.trial)
+        row = _measure(run, subject, artefact)
+    Evaluation(run.trial.data(subject.index), asdict(run.config), (row,), ()).write(out)
+    return out
+
+
+def evaluate_bounds(frames: Path, out: Path, config: EvaluateConfig | None = None) -> Path:
+    """Measures random boxes alone."""
+    with _session(frames, out, config or EvaluateConfig()) as run:
+        rows = tuple(_random_boxes(run))
+        references = FrameIndex(np.ones((len(run.trial.references), 1), np.float32), run.trial.references.table)
+    Evaluation(run.trial.data(references), asdict(run.config), rows, ()).write(out)
+    return out
+
+
+@contextmanager
+def _session(frames: Path, out: Path, config: EvaluateConfig) -> Iterator[_Run]:
+    trial = Trial.of(Frames.open(frames), config.queries)
+    with Records(records_of(out)) as records:
+        yield _Run(trial, Truths.of(trial.queries, config.symmetric), config, records)
 
 
 def _measure(run: _Run, subject: Subject, folder: Path | None) -> Row:

@@ -1,0 +1,1 @@
+"""Trains and evaluates the rows of the paper's tables under one budget."""
