@@ -20,6 +20,7 @@ help:
 	$(PYTHON) -m venv .venv
 	$(PY) -m pip install --quiet --upgrade pip
 	$(PY) -m pip install --quiet --editable ".[trainer,dev]"
+	$(PY) -m pip install --quiet --no-deps "milvus-lite>=3.2"
 	@touch $@
 
 demo: .venv/installed

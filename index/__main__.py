@@ -18,7 +18,7 @@ from index.predict import DEFAULT_K, Prediction, open_predictor
 from index.recall import OwnTruth, SearchConfig
 from index.recognition import Recognition
 from index.schema import InvalidValueError, NearposeError, View
-from index.store import current_version, read_manifest, rollback, verify_version, versions
+from index.stores import store_at
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -43,7 +43,12 @@ def _parser() -> argparse.ArgumentParser:
         (_rollback, "go back to the version before, or to --version"),
     ):
         sub = commands.add_parser(command.__name__[1:], help=text, description=text)
-        sub.add_argument("--index", type=Path, default=Path("runs/demo/index"), help="default: %(default)s")
+        sub.add_argument(
+            "--index",
+            default="runs/demo/index",
+            metavar="LOCATION",
+            help="a folder, or milvus:<file.db or URL>[#name] (default: %(default)s)",
+        )
         sub.set_defaults(command=command)
         if command is _search:
             query = sub.add_mutually_exclusive_group(required=True)
@@ -72,13 +77,14 @@ def _add_tune(commands: Any) -> None:
 
 
 def _info(options: argparse.Namespace) -> None:
-    current = current_version(options.index)
-    for name in versions(options.index):
-        manifest = read_manifest(options.index / "versions" / name)
+    store = store_at(options.index)
+    current = store.current()
+    for name in store.versions():
+        manifest = store.manifest(name)
         megabytes = sum(file["bytes"] for file in manifest["files"].values()) / 1e6
         mark = "*" if name == current else " "
         print(f"{mark} {name}  {manifest['frames']} frames  {manifest['objects']} objects  {megabytes:.1f} MB")
-    manifest = read_manifest(options.index / "versions" / current)
+    manifest = store.manifest(current)
     for key in ("created", "frames", "frames_with_box", "objects", "dimension", "encoder_digest"):
         print(f"{key + ':':17}{manifest[key]}")
     calibration = Calibration.from_manifest(manifest.get("calibration"))
@@ -132,9 +138,10 @@ def _tune(options: argparse.Namespace) -> None:
 
 
 def _verify(options: argparse.Namespace) -> None:
-    current_version(options.index)
-    for name in versions(options.index):
-        verify_version(options.index / "versions" / name)
+    store = store_at(options.index)
+    store.current()
+    for name in store.versions():
+        store.verify(name)
         print(f"{name}: ok")
 
 
@@ -168,7 +175,7 @@ def _print(prediction: Prediction) -> None:
 
 
 def _rollback(options: argparse.Namespace) -> None:
-    print(f"current: {rollback(options.index, options.version)}")
+    print(f"current: {store_at(options.index).rollback(options.version)}")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -29,7 +28,7 @@ from index.schema import (
     View,
 )
 from index.search import Rows, Vectors
-from index.store import IndexVersion, open_index
+from index.stores import Location, store_at
 from index.transfer import transfer_box
 from index.witnesses import Sighting
 
@@ -120,9 +119,9 @@ class Predictor:
 
     def __init__(self, encoder: Encoder, index: Calibrated) -> None:
         if index.encoder_digest not in (None, encoder.digest):
-            path = index.path if isinstance(index, IndexVersion) else "index"
             raise EncoderMismatchError(
-                path, f"made by encoder {index.encoder_digest}, cannot be searched with {encoder.digest}"
+                getattr(index, "version", "index"),
+                f"made by encoder {index.encoder_digest}, cannot be searched with {encoder.digest}",
             )
         self.encoder, self.index, self._recogniser = encoder, index, Recogniser(index)
 
@@ -247,9 +246,9 @@ class Predictor:
         return Prediction(vector, neighbours, matches, category)
 
 
-def open_predictor(root: Path, device: str = "auto") -> Predictor:
-    """The current version of the index at ``root``, with its own encoder."""
-    index = open_index(root, device=device)
+def open_predictor(location: Location, device: str = "auto") -> Predictor:
+    """The current version of an index, with its own encoder."""
+    index = store_at(location).open(device=device)
     return Predictor(open_encoder(index.encoder_path, device), index)
 
 

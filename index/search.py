@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from index.confidence import SHIPPED, Calibration
+from index.contents import Census
 from index.gpu import engine_on
 from index.identity_map import to_identities
 from index.kinds import Engine, Flat
@@ -71,6 +72,11 @@ class FrameIndex:
     def objects(self) -> tuple[str, ...]:
         """The identities that occur, sorted."""
         return tuple(sorted(self._objects[0]))
+
+    @cached_property
+    def census(self) -> Census:
+        """The objects that occur, counted."""
+        return Census.of(self.table)
 
     @property
     def by_identity(self) -> FrameIndex:

@@ -38,6 +38,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from index.confidence import Calibration
+from index.contents import Outline
 from index.encoder import file_digest
 from index.gpu import engine_on
 from index.history import History
@@ -108,6 +109,11 @@ class IndexVersion(FrameIndex):
         if layout.shape != (len(self), 2):
             raise CorruptArtifactError(self.path / "map.npy", f"has shape {layout.shape}, must be ({len(self)}, 2)")
         return layout
+
+    @cached_property
+    def outline(self) -> Outline:
+        """All of its frames, laid out in the plane."""
+        return Outline.of(self.table, self.vectors, self.layout)
 
     def thumbnail(self, row: int) -> bytes:
         """The JPEG of a frame."""
@@ -279,7 +285,7 @@ def _fill(draft: Path, content: Content) -> None:
         np.save(draft / "map.npy", np.ascontiguousarray(content.layout, dtype=np.float32), allow_pickle=False)
     plans = _fill_vectors(draft, content)
     pq.write_table(_with_thumbnails(draft, content.table, content.thumbnails), draft / "frames.parquet")
-    manifest = _manifest(draft, content) | {name: plan.to_manifest() for name, plan in plans.items()}
+    manifest = manifest_of(draft, content) | {name: plan.to_manifest() for name, plan in plans.items()}
     (draft / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
 
 
@@ -334,7 +340,8 @@ def _with_thumbnails(draft: Path, table: pa.Table, thumbnails: Iterable[bytes]) 
     return table
 
 
-def _manifest(draft: Path, content: Content) -> dict[str, Any]:
+def manifest_of(draft: Path, content: Content) -> dict[str, Any]:
+    """What a version says of itself, whose other files are in ``draft``."""
     files = sorted(p for p in draft.rglob("*") if p.is_file())
     table = content.table
     return {

@@ -40,7 +40,7 @@ def main() -> None:
             case _:
                 _serve()
     except ValidationError as error:
-        sys.exit("\n".join(f"{problem['loc'][0]}: {problem['msg']}" for problem in error.errors()))
+        sys.exit("\n".join(": ".join([*map(str, problem["loc"][:1]), problem["msg"]]) for problem in error.errors()))
     except NearposeError as error:
         sys.exit(str(error))
 

@@ -133,7 +133,7 @@ _open_encoder = functools.partial(open_encoder, many_callers=True)
 async def _lifespan(settings: Settings, open_encoder: EncoderOpener, app: FastAPI) -> AsyncIterator[None]:
     cv2.setNumThreads(1)  # requests run side by side: threads inside each would only wait for a core
     metrics, tracing = app.state.metrics, app.state.tracing
-    enrolment = Enrolment(settings.enrolment or settings.index / "enrolled.sqlite", settings.enrolment_max_bytes)
+    enrolment = Enrolment(settings.enrolment_file, settings.enrolment_max_bytes)
     live = LiveIndex(
         settings.index,
         lambda folder: open_encoder(folder, settings.device),

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from index.encoder import Encoder
@@ -15,7 +16,7 @@ from index.growing import GrownFrames
 from index.joined import Calibrated, JoinedIndex
 from index.predict import Predictor
 from index.schema import ArtifactError, NearposeError
-from index.store import IndexVersion, current_version, open_index, read_manifest, versions
+from index.stores import Location, Store, Version, store_at
 from service.batching import BatchedPredictor
 from service.enrolment.catalogue import Catalogue
 from service.enrolment.followed import Enrolment, Followed
@@ -45,7 +46,7 @@ class Failure:
 class JoinedVersion(JoinedIndex):
     """A version of the index, and what was enrolled beside it."""
 
-    def __init__(self, base: IndexVersion, enrolled: GrownFrames, thumbnail: Callable[[str], bytes]) -> None:
+    def __init__(self, base: Version, enrolled: GrownFrames, thumbnail: Callable[[str], bytes]) -> None:
         super().__init__(base, enrolled)
         self._base, self.enrolled, self._thumbnail = base, enrolled, thumbnail
 
@@ -70,7 +71,7 @@ class Snapshot:
         warnings: what every answer must say.
     """
 
-    index: IndexVersion | JoinedVersion
+    index: Version | JoinedVersion
     predictor: Predictor
     catalogue: Catalogue
     followed: Followed | None = None
@@ -78,13 +79,13 @@ class Snapshot:
 
 
 class LiveIndex:
-    """Watches an index folder and holds what answers requests: one version's index with its encoder.
+    """Watches an index and holds what answers requests: one version's index with its encoder.
 
     A request takes ``snapshot`` once and stays with it, so that an exchange never shows in the middle of an answer.
     A version that cannot be opened is logged once and kept in ``failure``; the one before it goes on answering.
 
     Args:
-        root: the folder that holds ``CURRENT``; it may not exist yet.
+        location: of the index: see ``index.stores``; there may be none yet.
         open_encoder: opens a version's encoder; runs in the watching thread.
         poll_s: seconds between two looks at ``CURRENT``.
         observe_batch: is told how many crops were looked up together, each time.
@@ -93,14 +94,14 @@ class LiveIndex:
 
     def __init__(
         self,
-        root: Path,
+        location: Location,
         open_encoder: Callable[[Path], Encoder],
         poll_s: float,
         observe_batch: Callable[[int], None] = lambda size: None,
         enrolment: Enrolment | None = None,
         device: str = "auto",
     ) -> None:
-        self._root, self._open_encoder, self._poll_s, self._enrolment = root, open_encoder, poll_s, enrolment
+        self._location, self._open_encoder, self._poll_s, self._enrolment = location, open_encoder, poll_s, enrolment
         self._observe_batch, self._device = observe_batch, device
         self._snapshot: Snapshot | None = None
         self._joined: tuple[tuple[Snapshot, GrownFrames, tuple[str, ...]], Snapshot] | None = None
@@ -121,10 +122,10 @@ class LiveIndex:
         return self._with_enrolled(opened, self._enrolment, opened.followed)
 
     @property
-    def opened(self) -> IndexVersion | None:
+    def opened(self) -> Version | None:
         """The open version's index, without what is enrolled; None while there is none."""
         index = self._snapshot.index if self._snapshot else None
-        assert index is None or isinstance(index, IndexVersion)
+        assert not isinstance(index, JoinedVersion)
         return index
 
     @property
@@ -146,7 +147,7 @@ class LiveIndex:
         """Opens the current version, if it is not the one that is open."""
         version = CURRENT
         try:
-            version = current_version(self._root)
+            version = self._store.current()
             self._open_enrolment()
             if not self._is_open(version):
                 if self._failed_lately(version):
@@ -156,6 +157,10 @@ class LiveIndex:
             self.failure = None
         except Exception as error:  # whatever it is, the version before must go on answering
             self._remember(Failure(version, _reason(error)), error)
+
+    @cached_property
+    def _store(self) -> Store:
+        return store_at(self._location)  # when it is first needed: a Milvus may be later than the service
 
     def _watch(self) -> None:
         while not self._stop.is_set():
@@ -170,21 +175,21 @@ class LiveIndex:
         return failed and time.monotonic() - self._failed_at < _RETRY_S
 
     def _open(self, version: str) -> Snapshot:
-        index = open_index(self._root, version, self._device)
+        index = self._store.open(version, self._device)
         predictor = self._predictor(self._encoder_of(index), index)
         predictor.warm_up()
         followed = self._followed_with(predictor.encoder, index) if self._enrolment else None
-        return Snapshot(index, predictor, Catalogue(index), followed)
+        return Snapshot(index, predictor, Catalogue(index.census), followed)
 
     def _open_enrolment(self) -> None:
         """Opens what is enrolled, where it is not; frees it of the vectors of encoders that no version has any more."""
         if self._enrolment is None or not self._enrolment.open():
             return
-        folders = [self._root / "versions" / name for name in versions(self._root)]
+        names = self._store.versions()
         with contextlib.suppress(NearposeError):
-            self._enrolment.store.forget_vectors({read_manifest(folder)["encoder_digest"] for folder in folders})
+            self._enrolment.store.forget_vectors({self._store.manifest(name)["encoder_digest"] for name in names})
 
-    def _followed_with(self, encoder: Encoder, index: IndexVersion) -> Followed | None:
+    def _followed_with(self, encoder: Encoder, index: Version) -> Followed | None:
         """What is enrolled as ``encoder`` sees it, all of it embedded; the open one where the encoder is the same."""
         assert self._enrolment is not None
         if self._snapshot is not None and self._snapshot.predictor.encoder is encoder:
@@ -201,7 +206,7 @@ class LiveIndex:
             known = self._joined = (key, self._join(*key))
         return known[1]
 
-    def _encoder_of(self, index: IndexVersion) -> Encoder:
+    def _encoder_of(self, index: Version) -> Encoder:
         """The version's encoder; the open one where it is the same, which spares its loading and its memory."""
         if self._snapshot is not None and self._snapshot.index.encoder_digest == index.encoder_digest:
             return self._snapshot.predictor.encoder
@@ -213,7 +218,7 @@ class LiveIndex:
     def _join(self, opened: Snapshot, frames: GrownFrames, warnings: tuple[str, ...]) -> Snapshot:
         if len(frames) == 0:
             return replace(opened, warnings=warnings) if warnings else opened
-        assert isinstance(opened.index, IndexVersion)
+        assert not isinstance(opened.index, JoinedVersion)
         index = JoinedVersion(opened.index, frames, self._enrolled_thumbnail)
         return replace(
             opened, index=index, predictor=self._predictor(opened.predictor.encoder, index), warnings=warnings

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 from weakref import WeakKeyDictionary
@@ -14,10 +12,9 @@ from fastapi import APIRouter, Depends, Path, Query
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
-from index.layout import positions_in_sequence, principal_plane
 from index.recognition import of_views
 from index.schema import Frame
-from index.store import IndexVersion
+from index.stores import Version
 from service.answers import BoxAnswer, Vector, box_answer
 from service.openapi import refusals
 from service.routing import Link, Running
@@ -103,14 +100,14 @@ class FrameAnswer(BaseModel):
 FrameId = Annotated[str, Path(min_length=1, description="The frame's id.", examples=["cup_batch-3_17_00042"])]
 
 
-async def _version(service: Running) -> IndexVersion:
+async def _version(service: Running) -> Version:
     _ = service.live.snapshot  # where there is none, this says why
     version = service.live.opened
     assert version is not None
     return version
 
 
-Open = Annotated[IndexVersion, Depends(_version)]
+Open = Annotated[Version, Depends(_version)]
 
 
 @router.get("/index")
@@ -163,47 +160,41 @@ def _frame(frame: Frame, image: str) -> FrameAnswer:
     )
 
 
-def _categories(index: IndexVersion) -> list[CategoryAnswer]:
-    category, objects = index.table["category"].to_pylist(), index.table["object_id"].to_pylist()
-    frames = Counter(category)
-    of_objects = Counter(name for name, _ in set(zip(category, objects, strict=True)))
-    return [CategoryAnswer(category=name, frames=frames[name], objects=of_objects[name]) for name in sorted(frames)]
-
-
-@dataclass(frozen=True, eq=False)
-class _Places:
-    """Every frame of a version on the map: whole numbers (n, 2) from 0 to GRID, and its position in its video (n,)."""
-
-    grid: NDArray[np.int64]
-    position: NDArray[np.float64]
+def _categories(index: Version) -> list[CategoryAnswer]:
+    return [
+        CategoryAnswer(category=name, frames=frames, objects=objects)
+        for name, frames, objects in index.census.by_category()
+    ]
 
 
 # Weak, so that a version that was exchanged for a newer one is not kept by its map.
-_known: WeakKeyDictionary[IndexVersion, _Places] = WeakKeyDictionary()
+_known: WeakKeyDictionary[Version, NDArray[np.int64]] = WeakKeyDictionary()
 
 
-def _places(index: IndexVersion) -> _Places:
+def _places(index: Version) -> NDArray[np.int64]:
+    """Every outlined frame of a version on the map: whole numbers (m, 2) from 0 to GRID."""
     if index not in _known:
-        layout = index.layout if index.layout is not None else principal_plane(np.asarray(index.vectors, np.float32))
+        layout = index.outline.layout
         low, high = layout.min(axis=0), layout.max(axis=0)
         scale = max(float((high - low).max()), 1e-9)
-        grid = np.round((layout - (low + high) / 2) / scale * GRID + GRID / 2).astype(np.int64)
-        _known[index] = _Places(grid, np.round(positions_in_sequence(index.table["id"].to_pylist()), 3))
+        _known[index] = np.round((layout - (low + high) / 2) / scale * GRID + GRID / 2).astype(np.int64)
     return _known[index]
 
 
-def _map(index: IndexVersion, limit: int) -> MapAnswer:
-    step, places = math.ceil(len(index) / limit), _places(index)
-    x, y = places.grid[::step].T.tolist()
+def _map(index: Version, limit: int) -> MapAnswer:
+    places, outline = _places(index), index.outline
+    step = math.ceil(len(places) / limit)
+    x, y = places[::step].T.tolist()
+    frames = outline.every(step).table
     numbers = {name: number for number, name in enumerate(index.categories)}
     return MapAnswer(
         index=index.version,
-        method="pca" if index.layout is None else "t-sne",
+        method=outline.method,
         frames=len(index),
         categories=list(index.categories),
-        frame=index.table["id"].to_pylist()[::step],
-        category=[numbers[name] for name in index.table["category"].to_pylist()[::step]],
+        frame=frames["id"].to_pylist(),
+        category=[numbers[name] for name in frames["category"].to_pylist()],
         x=x,
         y=y,
-        position=places.position[::step].tolist(),
+        position=frames["position"].to_numpy().round(3).tolist(),
     )

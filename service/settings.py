@@ -7,16 +7,25 @@ wins. ``python -m service --help`` prints the table, ``python -m service setting
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, CliPositionalArg, SettingsConfigDict
 
+from index.schema import InvalidValueError
+from index.stores import Address, is_milvus
+
 Origin = Annotated[str, Field(pattern=r"^(\*|https?://[^/\s*]+)$")]
 PublicPath = Annotated[str, Field(pattern=r"^/")]
+
+
+def _location(value: str | Path) -> str:
+    location = os.fspath(value)
+    return str(Address.parse(location)) if is_milvus(location) else location
 
 
 class ServerSettings(BaseSettings):
@@ -73,7 +82,10 @@ class Settings(ServerSettings):
 
     model_config = SettingsConfigDict(env_prefix="NEARPOSE_")
 
-    index: Path = Field(description="folder of the index, `<run>/index`; may still be empty when the service starts")
+    index: Annotated[str, BeforeValidator(_location)] = Field(
+        description="folder of the index, `<run>/index`, or `milvus:<file.db or URL>[#name]`; there may be none yet "
+        "when the service starts"
+    )
     samples: Path | None = Field(
         default=None,
         description="folder of pictures to try on the page: `<name>/image.jpg` and `fields.json`, or one such folder",
@@ -90,7 +102,8 @@ class Settings(ServerSettings):
 
     enrolment: Path | None = Field(
         default=None,
-        description="file of what users enrol, on a local disk; by default enrolled.sqlite in the index's folder",
+        description="file of what users enrol, on a local disk; by default enrolled.sqlite in the index's "
+        "folder; needed where that is none",
     )
     enrolment_max_bytes: int = Field(
         default=4 * 2**30,
@@ -101,6 +114,18 @@ class Settings(ServerSettings):
     drain_s: float = Field(
         default=0, ge=0, description="seconds between SIGTERM, from which on /readyz says 503, and the last request"
     )
+
+    @model_validator(mode="after")
+    def _knows_where_to_enrol(self) -> Self:
+        if is_milvus(self.index) and self.enrolment is None and self.enrolment_max_bytes:
+            bound = "a file, where the index is in Milvus; or --enrolment-max-bytes 0"
+            raise InvalidValueError("enrolment", None, bound)
+        return self
+
+    @property
+    def enrolment_file(self) -> Path:
+        """Where what users enrol is kept."""
+        return self.enrolment or Path(self.index) / "enrolled.sqlite"
 
 
 class AnnotateSettings(ServerSettings):

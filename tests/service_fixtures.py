@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -17,7 +18,9 @@ from index.confidence import Calibration
 from index.encoder import letterbox
 from index.recognition import Recognition
 from index.schema import CorruptArtifactError, Frame
-from index.store import write_index
+from index.store import Content
+from index.stores import Location, store_at
+from index.table import table_from_frames
 from service.app import create_app
 from service.settings import Settings
 from tests.scenes import standing_frame
@@ -69,18 +72,18 @@ def encoded(pixels: np.ndarray, extension: str = ".jpg") -> bytes:
     return cv2.imencode(extension, bgr)[1].tobytes()
 
 
-def build_index(root: Path, prefix: str = "v1", digest: str = ColourEncoder.digest) -> str:
+def build_index(root: Location, prefix: str = "v1", digest: str = ColourEncoder.digest) -> str:
     """Writes a version whose frames' ids begin with ``prefix``; returns its name."""
-    encoder, folder = ColourEncoder(), root.parent / "encoder"
-    folder.mkdir(exist_ok=True)
-    (folder / "encoder.json").write_text(json.dumps({"digest": digest}))
+    encoder = ColourEncoder()
     frames = indexed_frames(prefix)
     pictures = [picture_of(frame) for frame in frames]
     crops = [encoder.crop(picture, frame.view.rect) for picture, frame in zip(pictures, frames, strict=True)]
     thumbnails = [encoded(picture[::4, ::4]) for picture in pictures]
-    return write_index(
-        root, encoder.embed(np.stack(crops)), frames, thumbnails, folder, digest, recognition=[RECOGNITION]
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "encoder.json").write_text(json.dumps({"digest": digest}))
+        vectors, table = encoder.embed(np.stack(crops)), table_from_frames(frames)
+        content = Content(vectors, table, thumbnails, Path(folder), digest, recognition=[RECOGNITION])
+        return store_at(root).write(content)
 
 
 def open_colours(folder: Path, device: str = "auto") -> ColourEncoder:
@@ -102,7 +105,7 @@ def wait_until(condition, timeout_s: float = 20) -> None:
 
 
 @contextlib.contextmanager
-def client_of(index: Path, open_encoder=open_colours, *, ready: bool = True, **settings) -> Iterator[TestClient]:
+def client_of(index: Location, open_encoder=open_colours, *, ready: bool = True, **settings) -> Iterator[TestClient]:
     """A client of the whole app, with its lifespan, but without a socket."""
     app = create_app(Settings(index=index, poll_s=0.02, **settings), open_encoder)
     with TestClient(app, raise_server_exceptions=False) as client:

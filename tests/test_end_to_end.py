@@ -73,7 +73,7 @@ def test_a_new_kind_of_thing_is_known_after_a_rebuild(small_run, tmp_path):
         before = client.get("/readyz").json()
         write_capture(captures / "new", object_id="gadget-1", category="gadget", split="train", size=(0.2, 0.1, 0.1))
         frames_path = ingest(captures, tmp_path / "frames", IngestConfig(workers=1))
-        version = build(frames_path, small_run.encoder, index).name
+        version = build(frames_path, small_run.encoder, index)
         end = time.monotonic() + 30
         while client.get("/readyz").json()["index"] != version:
             assert time.monotonic() < end

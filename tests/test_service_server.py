@@ -286,4 +286,4 @@ def test_a_setting_comes_from_the_environment(monkeypatch):
     monkeypatch.setenv("NEARPOSE_INDEX", "/somewhere")
     monkeypatch.setenv("NEARPOSE_MAX_PIXELS", "1000")
     settings = Settings()
-    assert (settings.index, settings.max_pixels) == (Path("/somewhere"), 1000)
+    assert (settings.index, settings.max_pixels) == ("/somewhere", 1000)

@@ -1,4 +1,4 @@
-"""The index on disk and in memory: exact search, versions, atomic switch, and damaged files."""
+"""The index on disk: what is written, and damaged files. What a folder has in common with Milvus tests test_stores."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ import pytest
 from index.__main__ import main
 from index.identity_map import to_identities
 from index.recognition import SHIPPED
-from index.schema import ArtifactError, CorruptArtifactError, ForeignArtifactError, InvalidValueError
-from index.search import FrameIndex
-from index.store import current_version, open_index, rollback, versions, write_index
+from index.schema import CorruptArtifactError, ForeignArtifactError, InvalidValueError
+from index.store import current_version, open_index, rollback, write_index
 from tests.scenes import standing_frame
 
 CATEGORIES = ("cup", "chair", "shoe")
@@ -45,37 +44,6 @@ def write(root, encoder, n=20, seed=0, **options):
     return write_index(root, unit_vectors(n, seed=seed), some_frames(n), thumbnails, encoder, "digest", **options)
 
 
-@pytest.mark.parametrize("category", [None, "chair"])
-@pytest.mark.parametrize("exclude", [None, "object-3"])
-def test_search_is_brute_force(category, exclude):
-    xb, xq, frames = unit_vectors(200), unit_vectors(9, seed=1), some_frames(200)
-    D, I = FrameIndex.from_frames(xb, frames).search(xq, 12, category, exclude)  # noqa: E741
-    allowed = [i for i, f in enumerate(frames) if category in (None, f.category) and exclude != f.object_id]
-    scores = xq @ xb[allowed].T
-    expected = np.array(allowed)[np.argsort(-scores, axis=1)[:, :12]]
-    assert np.array_equal(I, expected)
-    assert np.allclose(D, -np.sort(-scores, axis=1)[:, :12], atol=1e-6)
-
-
-def test_rows_are_minus_one_where_there_are_fewer_than_k():
-    index = FrameIndex.from_frames(unit_vectors(6), some_frames(6))
-    D, I = index.search(unit_vectors(1), 5, category="cup")  # noqa: E741
-    assert (I[0, 2:] == -1).all()
-    assert (I[0, :2] >= 0).all()
-    assert (D[0, 2:] == -np.inf).all()
-
-
-@pytest.mark.parametrize(
-    ("change", "field"),
-    [({"k": 0}, "k"), ({"category": "boat"}, "category"), ({"vectors": unit_vectors(1, 8)}, "vectors")],
-)
-def test_search_refuses(change, field):
-    index = FrameIndex.from_frames(unit_vectors(6), some_frames(6))
-    with pytest.raises(InvalidValueError) as caught:
-        index.search(**({"vectors": unit_vectors(1), "k": 3} | change))
-    assert caught.value.field == field
-
-
 def test_what_is_written_is_what_is_opened(tmp_path, encoder):
     name = write(tmp_path / "index", encoder, recognition=SHIPPED)
     opened = open_index(tmp_path / "index")
@@ -101,24 +69,6 @@ def test_identities_are_those_of_the_encoders_map(tmp_path, encoder):
     np.save(encoder / "identity.npy", identity_map.astype(np.float64))
     with pytest.raises(CorruptArtifactError, match=r"identity\.npy"):
         write(tmp_path / "index", encoder)
-
-
-def test_a_new_version_is_switched_to_and_can_be_rolled_back(tmp_path, encoder):
-    root = tmp_path / "index"
-    first, second, third = (write(root, encoder, seed=seed) for seed in range(3))
-    assert current_version(root) == third
-    assert rollback(root) == second == current_version(root)
-    assert rollback(root, third) == third
-    assert rollback(root, first) == first
-    with pytest.raises(ArtifactError, match="no version before"):
-        rollback(root)
-    with pytest.raises(InvalidValueError, match="version"):
-        rollback(root, "20000101T000000Z")
-
-
-def test_only_the_newest_versions_are_kept(tmp_path, encoder):
-    names = [write(tmp_path / "index", encoder, n=3, seed=seed, keep=2) for seed in range(4)]
-    assert versions(tmp_path / "index") == names[-2:]
 
 
 def test_a_failed_build_leaves_the_old_version_and_no_litter(tmp_path, encoder):

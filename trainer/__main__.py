@@ -8,6 +8,7 @@ import json
 import logging
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,10 @@ def _parser() -> argparse.ArgumentParser:
     _add_import(add)
     _add_fetch(add)
     add(_check, "find what is wrong with captures, and draw a contact sheet of each", "captures")
-    ingest = add(_ingest, "captures -> frames", "captures", "frames")
+    ingest = add(_ingest, "captures -> frames")
+    ingest.add_argument("captures", help="a folder; with --engine ray also a URL that fsspec reads")
+    ingest.add_argument("frames", type=Path)
+    _add_engine(ingest)
     ingest.add_argument("--format", help="objectron, tfrecord, ucf101 or folder (default: recognised)")
     ingest.add_argument("--fps", type=float, help="frames a second to keep")
     ingest.add_argument("--workers", type=int)
@@ -74,7 +78,10 @@ def _parser() -> argparse.ArgumentParser:
         "--weights", help="of a public encoder, of which TRAINING is timm's name or torchvision:NAME: a file, or hub"
     )
     export.add_argument("--input-size", type=int, help="pixels of a public encoder's input (default: its own)")
-    build = add(_build, "frames + encoder -> a new version of the index", "frames", "encoder", "index")
+    build = add(_build, "frames + encoder -> a new version of the index", "frames", "encoder")
+    build.add_argument("index", help=_INDEX_HELP)
+    _add_milvus_index(build)
+    _add_engine(build)
     build.add_argument("--splits", nargs="+", default=["train", "valid"])
     _add_search_options(build)
     evaluate = add(_evaluate, "measure an index on the test split", "frames", "encoder", "index")
@@ -97,6 +104,8 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--title", help="of the page")
     rebuild = add(_rebuild, "every stage that is not up to date: captures -> index", "captures", "run")
     _add_rebuild_options(rebuild)
+    rebuild.add_argument("--index", help=f"{_INDEX_HELP} (default: <run>/index)")
+    _add_milvus_index(rebuild)
     grow = add(_add, "add captures that are new or have changed to an index, in seconds", "captures", "index")
     grow.add_argument("--watch", action="store_true", help="go on, adding captures as they are accepted")
     grow.add_argument("--splits", nargs="+", default=["train", "valid"], help="default: train valid")
@@ -138,6 +147,37 @@ def _add_fetch(add: Any) -> None:
     sub.add_argument("--format", help="videos, or tfrecord: the shards of sequences (default: videos)")
     sub.add_argument("--url", help="of a mirror of the bucket")
     sub.add_argument("--plan", action="store_true", help="print the plan, and do no more")
+
+
+_INDEX_HELP = "a folder, or milvus:<file.db or URL>[#name]"
+
+
+def _add_engine(parser: argparse.ArgumentParser) -> None:
+    text = "who works: this process and its children, or Ray (default: %(default)s)"
+    parser.add_argument("--engine", choices=("here", "ray"), default="here", help=text)
+    parser.add_argument(
+        "--address", help="of a Ray cluster: auto, host:port or ray://host:port (default: this machine)"
+    )
+
+
+def _ray(options: argparse.Namespace) -> Any:
+    """Ray's settings; None where it is not asked for."""
+    from index.schema import InvalidValueError
+
+    if options.engine != "ray":
+        if options.address:
+            raise InvalidValueError("address", options.address, "left out, without --engine ray")
+        return None
+    try:
+        from trainer.cluster import RayConfig
+    except ImportError as error:
+        raise InvalidValueError("engine", "ray", f"here, or pip install 'nearpose[ray]' ({error})") from error
+    return RayConfig(options.address, getattr(options, "workers", None))
+
+
+def _add_milvus_index(parser: argparse.ArgumentParser) -> None:
+    text = "how Milvus indexes vectors: FLAT, HNSW, IVF_FLAT, DISKANN, ... (default: %(default)s, which is exact)"
+    parser.add_argument("--milvus-index", default="FLAT", help=text)
 
 
 def _add_sweep(add: Any) -> None:
@@ -326,7 +366,12 @@ def _fetch(options: argparse.Namespace) -> None:
 def _ingest(options: argparse.Namespace) -> None:
     from trainer.ingest import IngestConfig, ingest
 
-    ingest(options.captures, options.frames, IngestConfig(**_given(options, "fps", "workers", "format")))
+    config, reading = IngestConfig(**_given(options, "fps", "workers", "format")), None
+    if (ray_config := _ray(options)) is not None:
+        from trainer.cluster import ray_reading
+
+        reading = partial(ray_reading, ray_config)
+    ingest(options.captures, options.frames, config, reading)
 
 
 def _train(options: argparse.Namespace) -> None:
@@ -357,8 +402,15 @@ def _export(options: argparse.Namespace) -> None:
 def _build(options: argparse.Namespace) -> None:
     from trainer.build import build
 
-    config = dataclasses.replace(_build_config(options), splits=tuple(options.splits))
-    print(build(options.frames, options.encoder, options.index, config))
+    config = dataclasses.replace(
+        _build_config(options), splits=tuple(options.splits), milvus_index=options.milvus_index
+    )
+    embed = None
+    if (ray_config := _ray(options)) is not None:
+        from trainer.cluster import embed_by_ray
+
+        embed = partial(embed_by_ray, ray_config)
+    print(build(options.frames, options.encoder, options.index, config, embed))
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -404,7 +456,9 @@ def _retrieve(options: argparse.Namespace) -> None:
 def _rebuild(options: argparse.Namespace) -> None:
     from trainer.rebuild import Stages, rebuild
 
-    rebuild(options.captures, options.run, _rebuild_config(options))
+    config = _rebuild_config(options)
+    built = dataclasses.replace(config.build, milvus_index=options.milvus_index)
+    rebuild(options.captures, options.run, dataclasses.replace(config, build=built, index=options.index))
     print(Stages(options.run).summary())
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -24,7 +24,8 @@ from index.recall import SearchConfig
 from index.recognition import Recognition
 from index.schema import InvalidValueError
 from index.search import FrameIndex
-from index.store import Content, write_version
+from index.store import Content
+from index.stores import Location, store_at
 from index.table import INDEXED_SCHEMA
 from trainer.calibrate import box_calibration
 from trainer.frames import Frames
@@ -36,6 +37,10 @@ from trainer.recognise import recognitions
 logger = logging.getLogger(__name__)
 
 
+# An encoder's folder, frames and a device -> (n, d) vectors.
+Embedding = Callable[[Path, Frames, str], NDArray[np.float32]]
+
+
 @dataclass(frozen=True)
 class BuildConfig:
     """How an index is built from frames."""
@@ -45,6 +50,7 @@ class BuildConfig:
     false_accepts: float = 0.05  # how often an unknown object may be called known; thresholds of ``known``
     map_frames: int = 10_000  # as many are laid out by t-SNE for the page's map: about half a minute
     keep: int = 5  # versions kept for rollback
+    milvus_index: str = "FLAT"  # how Milvus, where the index is there, indexes vectors; FLAT: exact
     kind: Kind | Literal["auto"] = "auto"  # of search: index.kinds; auto: by size
     recall: float = 0.98  # of as many neighbours as the service asks for, which the kind must reach
     reduce: int | None = None  # dimension of a kind's candidates; None: at most 256
@@ -59,16 +65,20 @@ class BuildConfig:
         _ = self.search  # refuses what cannot be, before frames are embedded
 
 
-def build(frames: Path, encoder: Path, out: Path, config: BuildConfig | None = None) -> Path:
+def build(
+    frames: Path, encoder: Path, out: Location, config: BuildConfig | None = None, embed: Embedding | None = None
+) -> str:
     """Embeds the frames of ``config.splits`` through the exported encoder, writes a version and switches to it.
 
     Args:
         frames: the ``<run>/frames`` folder.
         encoder: the ``<run>/encoder`` artefact.
-        out: the ``<run>/index`` folder.
+        out: the ``<run>/index`` folder, or a place in Milvus: see ``index.stores``.
+
+        embed: who embeds; None: this process.
 
     Returns:
-        The version's folder.
+        The version's name.
     """
     config = config or BuildConfig()
     everything = Frames.open(frames)
@@ -76,7 +86,8 @@ def build(frames: Path, encoder: Path, out: Path, config: BuildConfig | None = N
     if len(chosen) == 0:
         raise InvalidValueError("splits", config.splits, f"splits that {frames} has frames of")
     runtime = open_encoder(encoder, config.device)
-    vectors, table = embed_frames(runtime, chosen), origins(chosen)
+    vectors = embed(encoder, chosen, config.device) if embed else embed_frames(runtime, chosen)
+    table = origins(chosen)
     index = FrameIndex(vectors, table)
     index.identity_map = read_identity_map(encoder)
     content = Content(
@@ -90,9 +101,9 @@ def build(frames: Path, encoder: Path, out: Path, config: BuildConfig | None = N
         History(digests(chosen), calibrated_frames=len(index)),
         config.search,
     )
-    name = write_version(out, content, config.keep)
+    name = store_at(out, config.milvus_index).write(content, config.keep)
     logger.info("index version %s: %d frames", name, len(index))
-    return out / "versions" / name
+    return name
 
 
 def calibrations(index: FrameIndex, config: BuildConfig) -> tuple[Calibration | None, tuple[Recognition, ...]]:

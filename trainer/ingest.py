@@ -19,7 +19,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import cv2
 import pyarrow as pa
@@ -96,16 +96,25 @@ class SourceReport:
         return self.error is not None and not self.kept and not self.dropped
 
 
-def ingest(captures: Path, out: Path, config: IngestConfig | None = None) -> Path:
+class Reading(Protocol):
+    """Who reads sources: see ``read_here`` and ``trainer.cluster``."""
+
+    def __call__(self, captures: str, out: Path, config: IngestConfig) -> tuple[int, Iterator[SourceReport]]:
+        """How many sources there are, and the report of each as soon as its shard and part are there."""
+
+
+def ingest(captures: Path | str, out: Path, config: IngestConfig | None = None, reading: Reading | None = None) -> Path:
     """Read every capture below ``captures`` and write the frames artefact to ``out``, which is returned.
+
+    ``reading`` does the work; by default this machine's processes.
 
     Sources that an earlier run has finished, with the same settings and unchanged files, are not read again. Raises
     CaptureError when there is nothing to read, when no source can be read, or when no frame of them can be kept.
     """
-    captures, out, config = Path(captures), Path(out), config or IngestConfig()
-    sources = list_sources(captures, config.format, fps=config.fps, ucf101_split=config.ucf101_split)
-    reports = ingest_sources(sources, out, config)
-    _check_something_kept(captures, reports)
+    out, config = Path(out), config or IngestConfig()
+    _make_folders(out)
+    reports = _all(*(reading or read_here)(str(captures), out, config))
+    _check_something_kept(str(captures), reports)
     table = _write_table(out, [report.key for report in reports if not report.failed])
     _write_report(out, config, reports, table)
     return out
@@ -113,9 +122,17 @@ def ingest(captures: Path, out: Path, config: IngestConfig | None = None) -> Pat
 
 def ingest_sources(sources: Sequence[Source], out: Path, config: IngestConfig) -> list[SourceReport]:
     """``ingest_source`` of each, several at a time; by name."""
+    _make_folders(out)
+    return _all(len(sources), _mapped(sources, out, config))
+
+
+def _make_folders(out: Path) -> None:
     for folder in ("shards", "parts"):
         (out / folder).mkdir(parents=True, exist_ok=True)
-    return sorted(_read_all(sources, out, config), key=lambda report: report.key)
+
+
+def _all(count: int, reports: Iterator[SourceReport]) -> list[SourceReport]:
+    return sorted(_watched(count, reports), key=lambda report: report.key)
 
 
 def part_of(out: Path, key: str) -> pa.Table:
@@ -157,10 +174,10 @@ def ingest_source(source: Source, out: Path, config: IngestConfig) -> SourceRepo
 
     A fault of the source ends up in the report; what was read before it is kept.
     """
+    if (finished := finished_source(source, out, config)) is not None:
+        return finished
     shard, part = _files(out, source.key)
     digest = source_digest(source, config)
-    if (finished := _finished(shard, part, digest)) is not None:
-        return finished
     rows: list[dict[str, Any]] = []
     dropped: Counter[str] = Counter()
     faults: list[str] = []
@@ -180,6 +197,11 @@ def ingest_source(source: Source, out: Path, config: IngestConfig) -> SourceRepo
     return report
 
 
+def finished_source(source: Source, out: Path, config: IngestConfig) -> SourceReport | None:
+    """The report of an earlier run that read the same with the same settings, or None."""
+    return _finished(*_files(out, source.key), source_digest(source, config))
+
+
 def _until_fault(source: Source, faults: list[str]) -> Iterator[Shot]:
     """The shots of a source; instead of an error at its end, a line in ``faults``."""
     try:
@@ -197,10 +219,21 @@ def _write_shot(shot: Shot, writer: ShardWriter, quality: int) -> list[dict[str,
     return [row_from_frame(frame) | extra | place for frame in shot.frames]
 
 
-def _read_all(sources: Sequence[Source], out: Path, config: IngestConfig) -> Iterator[SourceReport]:
+def sources_of(captures: Path, config: IngestConfig) -> list[Source]:
+    """All that there is to read. Raises CaptureError where that is nothing."""
+    return list_sources(captures, config.format, fps=config.fps, ucf101_split=config.ucf101_split)
+
+
+def read_here(captures: str, out: Path, config: IngestConfig) -> tuple[int, Iterator[SourceReport]]:
+    """Reads in ``config.workers`` processes of this machine."""
+    sources = sources_of(Path(captures), config)
+    return len(sources), _mapped(sources, out, config)
+
+
+def _watched(count: int, reports: Iterator[SourceReport]) -> Iterator[SourceReport]:
     totals = Counter(kept=0, dropped=0)
-    with tqdm(total=len(sources), desc="ingest", unit="source") as bar:
-        for report in _mapped(sources, out, config):
+    with tqdm(total=count, desc="ingest", unit="source") as bar:
+        for report in reports:
             totals.update(kept=report.kept, dropped=sum(report.dropped.values()))
             bar.set_postfix(totals, refresh=False)
             bar.update()
@@ -216,7 +249,7 @@ def _mapped(sources: Sequence[Source], out: Path, config: IngestConfig) -> Itera
         yield from (ingest_source(source, out, config) for source in sources)
         return
     # Spawned, not forked: OpenCV and Arrow run threads by now, and a forked child may find their locks taken.
-    pool = ProcessPoolExecutor(config.workers, get_context("spawn"), _start_worker)
+    pool = ProcessPoolExecutor(config.workers, get_context("spawn"), start_worker)
     try:
         tasks = [pool.submit(ingest_source, source, out, config) for source in sources]
         yield from (task.result() for task in as_completed(tasks))
@@ -226,7 +259,8 @@ def _mapped(sources: Sequence[Source], out: Path, config: IngestConfig) -> Itera
         pool.shutdown(cancel_futures=True)
 
 
-def _start_worker() -> None:
+def start_worker() -> None:
+    """What a process that reads does first."""
     cv2.setNumThreads(1)
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # we report a broken video ourselves, once
 
@@ -276,7 +310,7 @@ def _write_part(part: Path, rows: list[dict[str, Any]], digest: str, report: Sou
     write_table(table, part)
 
 
-def _check_something_kept(captures: Path, reports: Sequence[SourceReport]) -> None:
+def _check_something_kept(captures: str, reports: Sequence[SourceReport]) -> None:
     errors = [report.error for report in reports if report.failed]
     if len(errors) == len(reports):
         raise CaptureError(captures, f"none of {len(reports)} sources can be read; the first: {errors[0]}")

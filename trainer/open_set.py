@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
+from index.growing import GrowingIndex
 from index.identity import Recogniser
+from index.joined import Calibrated, JoinedIndex
 from index.search import FrameIndex, Vectors
-from index.table import FRAME_SCHEMA
 from trainer.frames import Frames
 from trainer.recognise import queries, videos_of
 
@@ -59,7 +59,7 @@ class Answers:
         return float((self.right & (self.probability > threshold))[self.indexed].mean())
 
 
-def open_set(index: FrameIndex, vectors: Vectors, tested: Frames, views: int) -> Answers | None:
+def open_set(index: Calibrated, vectors: Vectors, tested: Frames, views: int) -> Answers | None:
     """All trials with queries of ``views`` frames; None where fewer than two of the tested objects were
     filmed more than once, or not long enough.
 
@@ -93,7 +93,7 @@ def enrolments(tested: Frames) -> Iterator[NDArray[np.bool_]]:
 Row = tuple[bool, bool, bool, float, int]
 
 
-def _trial(index: FrameIndex, vectors: Vectors, tested: Frames, indexed: NDArray[np.bool_], views: int) -> list[Row]:
+def _trial(index: Calibrated, vectors: Vectors, tested: Frames, indexed: NDArray[np.bool_], views: int) -> list[Row]:
     recogniser = Recogniser(_with(index, vectors, tested, indexed))
     names = sorted(set(tested.object_id.tolist()))
     there = set(tested.object_id[indexed].tolist())
@@ -107,9 +107,8 @@ def _trial(index: FrameIndex, vectors: Vectors, tested: Frames, indexed: NDArray
     return rows
 
 
-def _with(index: FrameIndex, vectors: Vectors, tested: Frames, rows: NDArray[np.bool_]) -> FrameIndex:
+def _with(index: Calibrated, vectors: Vectors, tested: Frames, rows: NDArray[np.bool_]) -> Calibrated:
     """The index with the ``rows`` (m,) of the tested frames."""
-    tables = [table.select(FRAME_SCHEMA.names) for table in (index.table, tested.table.filter(pa.array(rows)))]
-    grown = FrameIndex(np.concatenate([index.vectors, vectors[rows]]), pa.concat_tables(tables))
-    grown.identity_map, grown.recognition = index.identity_map, index.recognition
-    return grown
+    added = GrowingIndex(index.dimension, index.identity_map)
+    added.append([tested.frame(int(row)) for row in np.flatnonzero(rows)], vectors[rows])
+    return JoinedIndex(index, added.view())

@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from index.encoder import Spec, file_digest
-from index.store import current_version
+from index.schema import CorruptArtifactError
+from index.stores import Location, is_milvus, store_at
 from trainer.build import BuildConfig, build
 from trainer.config import TrainConfig, read_config
 from trainer.evaluate import EvaluateConfig, evaluate
@@ -50,6 +51,7 @@ class RebuildConfig:
     build: BuildConfig = field(default_factory=BuildConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     init: Path | None = PRETRAINED  # the encoder to continue from; None: random weights
+    index: Location | None = None  # where the index is; None: ``<run>/index``
     retrain: bool = False  # train although there is an encoder of this config
 
 
@@ -65,10 +67,11 @@ class Stages:
         run.mkdir(parents=True, exist_ok=True)
         self.done: dict[str, dict[str, Any]] = json.loads(self._file.read_text()) if self._file.exists() else {}
 
-    def run(self, name: str, inputs: Mapping[str, Any], output: Path, action: Callable[[], object]) -> bool:
-        """Runs ``action`` unless ``output`` exists and was made from the same ``inputs``; says whether it ran."""
+    def run(self, name: str, inputs: Mapping[str, Any], output: Path | bool, action: Callable[[], object]) -> bool:
+        """Runs ``action`` unless ``output`` is there, made from the same ``inputs``; says whether it ran."""
         digest = _digest(inputs)
-        if output.exists() and self.done.get(name, {}).get("inputs") == digest:
+        exists = output if isinstance(output, bool) else output.exists()
+        if exists and self.done.get(name, {}).get("inputs") == digest:
             logger.info("%s: up to date", name)
             return False
         logger.info("%s: running", name)
@@ -97,7 +100,7 @@ class Stages:
         return "\n".join(lines)
 
 
-def rebuild(captures: Path, run: Path, config: RebuildConfig) -> Path:
+def rebuild(captures: Path, run: Path, config: RebuildConfig) -> Location:
     """Runs every stage that is not up to date.
 
     Args:
@@ -106,10 +109,10 @@ def rebuild(captures: Path, run: Path, config: RebuildConfig) -> Path:
             captures have a test split, ``evaluation.json``.
 
     Returns:
-        ``<run>/index``.
+        Where the index is.
     """
     stages = Stages(run)
-    frames, encoder, index = (run / name for name in ("frames", "encoder", "index"))
+    frames, encoder, index = run / "frames", run / "encoder", config.index or run / "index"
     evaluation = run / "evaluation.json"
     # What of a changed folder is already there, ingest itself knows.
     found = {"captures": listing_digest(captures), "config": config.ingest.outcome()}
@@ -124,13 +127,26 @@ def rebuild(captures: Path, run: Path, config: RebuildConfig) -> Path:
         "frames": frames_digest,
         "encoder": file_digest(encoder / "encoder.json"),
         "config": asdict(config.build),
+        **({} if config.index is None else {"index": config.index}),
     }
-    stages.run("build", indexed, index / "CURRENT", lambda: build(frames, encoder, index, config.build))
-    if (Frames.open(frames).split == "test").any():
-        measured = {"index": current_version(index), "frames": frames_digest, "config": asdict(config.evaluate)}
-        action = lambda: evaluate(frames, encoder, index, evaluation, config.evaluate)  # noqa: E731
+    stages.run("build", indexed, _is_built(index), lambda: build(frames, encoder, index, config.build))
+    if not (Frames.open(frames).split == "test").any():
+        return index
+    if is_milvus(index):
+        logger.warning("evaluate: not done, it measures an index in a folder")
+    else:
+        measured = {"index": store_at(index).current(), "frames": frames_digest, "config": asdict(config.evaluate)}
+        action = lambda: evaluate(frames, encoder, Path(index), evaluation, config.evaluate)  # noqa: E731
         stages.run("evaluate", measured, evaluation, action)
     return index
+
+
+def _is_built(index: Location) -> bool:
+    try:
+        store_at(index).current()
+    except CorruptArtifactError:
+        return False
+    return True
 
 
 def _train_and_export(stages: Stages, run: Path, config: RebuildConfig, wanted: TrainConfig) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass
-from functools import cached_property
 
-from index.joined import Searchable
+from index.contents import Census
 from service.enrolment.records import EnrolledFrame, EnrolledObject
 from service.enrolment.store import EnrolmentStore, UnknownObjectError
 
@@ -23,27 +22,23 @@ class Known:
 
 
 class Catalogue:
-    """The objects of one version of the index. They are counted when first asked for."""
+    """The objects of one version of the index."""
 
-    def __init__(self, index: Searchable) -> None:
-        self._index = index
+    def __init__(self, census: Census) -> None:
+        self._census = census
 
     def find(self, object_id: str) -> Known | None:
         """An object of the index; None where it has no frame of it."""
-        frames = self._index.frames_of(object_id)
+        frames = self._census.frames_of(object_id)
         if not frames:
             return None
-        return Known(object_id, self._index.frame(self._first_rows[object_id]).category, frames, 0)
+        return Known(object_id, self._census.category_of(object_id), frames, 0)
 
     def after(self, object_id: str, limit: int) -> list[Known]:
         """The first ``limit`` objects whose ids come after ``object_id``, in the order of their ids."""
-        objects = self._index.objects
+        objects = self._census.objects
         start = bisect_right(objects, object_id)
         return [known for name in objects[start : start + limit] if (known := self.find(name))]
-
-    @cached_property
-    def _first_rows(self) -> dict[str, int]:
-        return {self._index.object_of(row): row for row in reversed(range(len(self._index)))}
 
 
 def objects_after(catalogue: Catalogue, store: EnrolmentStore | None, after: str, limit: int) -> list[Known]:
