@@ -446,6 +446,7 @@ def test_the_index_proposes_a_box_where_the_cameras_look(tmp_path):
         assert draft["neighbors"][0] == "cup-1"
         assert set(draft["frames_used"]) <= set(range(5))
         assert 0 <= draft["confidence"] <= 1
+        assert draft["problem"] == "It stands on a ground that is a guess."
         assert min(draft["box"]["size"]) > 0
         drawn = client.get("/annotate/captures/mug/draft", params={"frame": 0, "rect": "20,40,160,200"})
         assert drawn.status_code == 200, drawn.text
