@@ -489,6 +489,22 @@ def test_captures_that_cannot_be_drawn_in_say_so(browser, captures):
         expect(page.locator("#draw")).to_be_disabled()
 
 
+def test_a_picture_that_is_missing_is_asked_for_once_and_hides_no_other(browser, captures):
+    (captures / "shoe" / "0000.jpg").unlink()
+    asked = []
+    missing = tuple(f"/frames/0.jpg?width={width}" for width in (1280, 320, 96))
+    with annotating(captures) as url, open_page(browser, f"{url}/annotate", expected=missing) as page:
+        page.on("request", lambda request: asked.append(request.url))
+        page.reload()
+        expect(page.locator("#stage .empty")).to_contain_text("cannot be loaded")
+        expect(page.locator("#opened")).to_have_text("shoe")
+        page.wait_for_timeout(1000)
+        assert len([place for place in asked if place.endswith(missing[0])]) == 1
+        page.locator("#scrub").fill("1")
+        expect(page.locator("#stage .empty")).to_have_text("")
+        page.wait_for_function("document.querySelector('#stage canvas').width > 300")
+
+
 def test_several_objects_and_names_to_complete(page, captures):
     drawn(page)
     page.fill("#category", "shoe")
