@@ -165,6 +165,20 @@ def test_watching_adds_what_is_accepted(run, monkeypatch):
     assert next(changes).added == ("newer",)
 
 
+def test_watching_waits_for_the_first_capture_but_not_for_the_folder(run, monkeypatch):
+    monkeypatch.setattr(change, "_POLL_S", 0.02)
+    shutil.rmtree(run.captures)
+    with pytest.raises(CaptureError, match="not a folder"):
+        next(watch(run.captures, run.index))
+    run.captures.mkdir()
+    changes = watch(run.captures, run.index)
+    waiting = next(changes)
+    assert waiting.version is None
+    assert "no captures found" in waiting.faults[0]
+    run.film("first")
+    assert next(changes).added == ("first",)
+
+
 def test_a_file_that_goes_while_a_folder_is_listed_is_no_fault(tmp_path, monkeypatch):
     for name in ("capture.json", ".capture.json.part"):
         (tmp_path / name).write_text("{}")

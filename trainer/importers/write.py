@@ -48,7 +48,7 @@ def unfinished(folder: Path, force: bool) -> Iterator[Path]:
 def _check_not_annotated(folder: Path) -> None:
     if any((folder / ANNOTATIONS).glob("*.json")) or _has_objects(folder / CAPTURE_FILE):
         raise CaptureError(
-            folder, "it has objects, or earlier annotations: --force keeps those. Remove it, or give --name"
+            folder, "it has objects, or earlier annotations, which --force never discards: remove it, or give --name"
         )
 
 
