@@ -120,6 +120,14 @@ def test_random_boxes_are_a_row_as_well(small_run, tmp_path):
     rows = Evaluation.read(folder / EVALUATION).rows
     assert [row.name for row in rows] == ["random box", "random in-category box"]
     assert all(row.pose("paper") for row in rows)
+    (tmp_path / "sweep.json").write_text(json.dumps({"frames": str(small_run.frames), "budget": None}))
+    content = json.loads(report(tmp_path, tmp_path / "report").with_name("report.json").read_text())
+    table1 = next(table for table in content["tables"] if table["id"] == "table1")
+    shown = {row["label"]: row["cells"][-1]["value"] for row in table1["rows"] if not row["published"]}
+    assert shown == {
+        "Random fit": rows[0].pose("paper").overall.iou_50.value,
+        "Random in-category fit": rows[1].pose("paper").overall.iou_50.value,
+    }
 
 
 def test_of_frames_without_boxes_classes_are_retrieved(small_run, tmp_path):
