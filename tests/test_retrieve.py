@@ -114,6 +114,13 @@ def test_the_command_measures_an_encoder(small_run, tmp_path, capsys):
     assert "R@5" in capsys.readouterr().out
 
 
+def test_no_neighbours_are_refused(small_run, tmp_path, capsys):
+    out = tmp_path / "retrieval.json"
+    assert main(["retrieve", str(small_run.frames), str(small_run.encoder), "--out", str(out), "-k", "1", "0"]) == 1
+    assert "k: got [0], must be at least 1" in capsys.readouterr().err
+    assert not out.exists()
+
+
 def test_without_a_training_split_there_is_nothing_to_retrieve(small_run, monkeypatch):
     whole = Frames.open(small_run.frames)
     monkeypatch.setattr(Frames, "open", lambda path: whole.select(whole.split == "test"))

@@ -99,8 +99,10 @@ def retrieval(queries: Clips, references: Clips, ks: Sequence[int] = KS) -> dict
 def retrieve(frames: Path, encoder: Encoder, ks: Sequence[int] = KS) -> dict[str, Any]:
     """Measures ``encoder`` on the test split of ``frames`` against its training split; the result is JSON.
 
-    Raises InvalidValueError where one of the two splits has no frame.
+    Raises InvalidValueError where one of the two splits has no frame, or a k is not at least 1.
     """
+    if bad := [k for k in ks if k < 1]:
+        raise InvalidValueError("k", bad, "at least 1")
     everything = Frames.open(frames)
     clips = []
     for split in ("test", "train"):
