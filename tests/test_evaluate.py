@@ -214,7 +214,7 @@ def test_a_config_that_cannot_be_is_refused(change):
 
 def test_fewer_queries_are_spread_evenly(small_run, tmp_path):
     config = EvaluateConfig(queries=6)
-    out = evaluate(small_run.frames, small_run.encoder, small_run.index, tmp_path / "e.json", config)
+    out = evaluate(small_run.frames, small_run.encoder, small_run.index, tmp_path / "new" / "e.json", config)
     data = Evaluation.read(out).data
     assert (data.queries, data.query_sequences) == (6, 6)
 

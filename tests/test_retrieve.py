@@ -104,7 +104,7 @@ def test_mean_pooled_features_of_ucf101_give_the_known_recall():
 
 
 def test_the_command_measures_an_encoder(small_run, tmp_path, capsys):
-    out = tmp_path / "retrieval.json"
+    out = tmp_path / "new" / "retrieval.json"
     assert main(["retrieve", str(small_run.frames), str(small_run.encoder), "--out", str(out), "-k", "1", "5"]) == 0
     content = json.loads(out.read_text())
     assert content == retrieve(small_run.frames, open_encoder(small_run.encoder), (1, 5))

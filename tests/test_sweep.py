@@ -48,8 +48,9 @@ def test_a_budget_is_a_presets_with_another_length():
     assert (epochs.epochs, epochs.warmup_epochs, epochs.max_minutes) == (5, 2, None)
     minutes = budget("scratch", minutes=2, input_size=48)
     assert (minutes.max_minutes, minutes.input_size, minutes.processes) == (2, 48, 1)
-    with pytest.raises(InvalidValueError, match="preset"):
-        budget("large")
+    for preset in ("large", "continue"):
+        with pytest.raises(InvalidValueError, match="preset"):
+            budget(preset)
     with pytest.raises(InvalidValueError, match="epochs"):
         budget("scratch", minutes=1, epochs=1)
     with pytest.raises(InvalidValueError, match="seeds"):

@@ -122,7 +122,9 @@ def retrieve(frames: Path, encoder: Encoder, ks: Sequence[int] = KS) -> dict[str
 
 def write_retrieval(frames: Path, encoder: Encoder, out: Path, ks: Sequence[int] = KS) -> Path:
     """``retrieve``'s result as JSON in ``out``, which is returned."""
-    out.write_text(json.dumps(retrieve(frames, encoder, ks), indent=2) + "\n")
+    content = json.dumps(retrieve(frames, encoder, ks), indent=2) + "\n"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(content)
     return out
 
 

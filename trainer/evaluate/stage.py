@@ -106,6 +106,7 @@ def evaluate_bounds(frames: Path, out: Path, config: EvaluateConfig | None = Non
 @contextmanager
 def _session(frames: Path, out: Path, config: EvaluateConfig) -> Iterator[_Run]:
     trial = Trial.of(Frames.open(frames), config.queries)
+    out.parent.mkdir(parents=True, exist_ok=True)
     with Records(records_of(out)) as records:
         yield _Run(trial, Truths.of(trial.queries, config.symmetric), config, records)
 
