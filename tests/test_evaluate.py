@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -15,9 +16,11 @@ from index.schema import Box, CorruptArtifactError, ForeignArtifactError, Invali
 from index.table import frame_from_row
 from trainer.baselines import RawPixels
 from trainer.boxes import METHODS, Asked, Boxes, Fitter
+from trainer.build import BuildConfig, build
 from trainer.evaluate import EvaluateConfig, Evaluation, conditions, evaluate, records_of, table
 from trainer.evaluate.pose import Truths, measured
 from trainer.evaluate.records import SCHEMA
+from trainer.export import export_untrained
 from trainer.frames import Frames
 from trainer.inference import embed_frames, predict_frame
 from trainer.picture import answer_sheet, draw_box, typical_rows
@@ -211,7 +214,7 @@ def test_a_config_that_cannot_be_is_refused(change):
 
 def test_fewer_queries_are_spread_evenly(small_run, tmp_path):
     config = EvaluateConfig(queries=6)
-    out = evaluate(small_run.frames, small_run.encoder, small_run.index, tmp_path / "e.json", config)
+    out = evaluate(small_run.frames, small_run.encoder, small_run.index, tmp_path / "new" / "e.json", config)
     data = Evaluation.read(out).data
     assert (data.queries, data.query_sequences) == (6, 6)
 
@@ -221,6 +224,27 @@ def test_without_a_test_split_there_is_nothing_to_evaluate(small_run, tmp_path, 
     monkeypatch.setattr(Frames, "open", lambda path: whole.select(whole.split == "train"))
     with pytest.raises(InvalidValueError, match="test split"):
         evaluate(small_run.frames, small_run.encoder, small_run.index, tmp_path / "e.json")
+
+
+def test_an_index_that_holds_the_queries_is_refused(small_run, tmp_path):
+    index = tmp_path / "index"
+    build(small_run.frames, small_run.encoder, index, BuildConfig(splits=("train", "test")))
+    with pytest.raises(InvalidValueError, match=r"index: got .36 of 36 queries"):
+        evaluate(small_run.frames, small_run.encoder, index, tmp_path / "e.json")
+    assert [path.name for path in tmp_path.iterdir()] == ["index"]
+
+
+def test_an_encoder_that_is_not_the_indexs_is_refused(small_run, tmp_path):
+    other = export_untrained(small_run.encoder, tmp_path / "other", seed=1)
+    with pytest.raises(InvalidValueError, match="encoder"):
+        evaluate(small_run.frames, other, small_run.index, tmp_path / "e.json")
+
+
+def test_it_is_said_whether_the_queries_objects_are_indexed(evaluation, tmp_path):
+    assert "indexed frames of other objects;" in table(evaluation)
+    content = Evaluation.read(evaluation)
+    replace(content, data=replace(content.data, known_objects=5)).write(tmp_path / "e.json")
+    assert "among them the objects of 5 test frames" in table(tmp_path / "e.json")
 
 
 def test_raw_pixels_are_an_encoder(small_run):

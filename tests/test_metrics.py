@@ -113,7 +113,7 @@ def test_official_precision_depends_on_the_files_order_and_corrected_on_the_conf
     for name, order in (("good first", [0, 1]), ("bad first", [1, 0])):
         for mode in ("official", "corrected"):
             asked = things(true, [0, 1])
-            found = detection(good_first[order], asked, confidence[order], one_group(2), mode, intervals=False)
+            found = detection(good_first[order], asked, confidence[order], one_group(2), mode)
             figures[name, mode] = found.ap_iou_50.value
     assert figures["good first", "official"] == 0.5
     assert figures["bad first", "official"] == 0.25

@@ -7,7 +7,7 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
-from torchvision.models import get_model
+from torchvision.models import get_model, get_model_weights
 
 from index.backbone import build_backbone
 from index.encoder import Spec, open_encoder
@@ -80,6 +80,16 @@ def test_a_torchvision_encoder_is_the_network_without_its_classifier(crops, tmp_
     expected = expected_vectors(network, crops, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     assert (open_encoder(artefact, "openvino").embed(crops) * expected).sum(axis=1).min() > 0.9999
     assert public_encoder("torchvision:mobilenet_v3_small", str(file)).input_size == 224
+
+
+def test_a_torchvision_encoder_is_given_what_its_weights_were_made_for(tmp_path, monkeypatch):
+    file = saved(get_model("efficientnet_b1", weights=None), tmp_path / "b1.safetensors")
+    public = public_encoder("torchvision:efficientnet_b1", str(file))
+    assert (public.input_size, public.mean) == (240, (0.485, 0.456, 0.406))
+    halves = get_model_weights("efficientnet_v2_l")  # too large to be made here
+    monkeypatch.setattr("torchvision.models.get_model_weights", lambda _: halves)
+    other = public_encoder("torchvision:efficientnet_b1", str(file))
+    assert (other.input_size, other.mean, other.std) == (480, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
 @pytest.mark.parametrize("name", ["resnet18", "swin_t", "efficientnet_b0"])

@@ -23,6 +23,8 @@ from trainer.evaluate import evaluate
 from trainer.metrics import Estimate
 from trainer.report import published
 from trainer.report.answers import answer, overlap
+from trainer.report.contents import tables
+from trainer.report.curves import curves
 from trainer.report.failures import GROUND_PLANE, KINDS, SYMMETRY, THICKNESS, corrections, failures
 from trainer.report.gallery import nearest, nearest_elsewhere, worst
 from trainer.report.matching import encode_mp4, matching_video
@@ -207,6 +209,31 @@ def test_orderings_compare_the_rows_that_there_are(run):
     itself = [c for c in found if c.better == "same-lc" and "random" in c.claim]
     assert [c.verdict for c in itself] == ["undecided"]  # the same figures twice
     assert sum(sum(counts.values()) for counts in summary(found).values()) == len(found)
+
+
+def test_3d_map_is_one_figure_in_every_table(run):
+    source = read_source(run)
+    (trained,) = (entry for entry in source.entries if entry.kind == "encoder")
+    named = [("nearby-lc", "Nearby"), ("pose-identity", "Ours")]
+    learnt = tuple(replace(trained, name=name, label=label, kind="learnt") for name, label in named)
+    made = {table.id: table for table in tables(replace(source, entries=learnt))}
+    expected = trained.rows[0].pose("paper").overall.iou_50.value
+    first = {line.label: line.cells[-1].value for line in made["table1"].rows if line.label in ("Nearby", "Ours")}
+    place = [column.title for column in made["table2"].columns].index("3D mAP")
+    second = {line.label: line.cells[place].value for line in made["table2"].rows if line.cells[place].value}
+    assert first == {"Nearby": expected, "Ours": expected}
+    assert second == {"Nearby frame pairs": expected, "Ours": expected}
+    (line,) = made["table5"].rows
+    assert line.cells[2].value == expected
+
+
+def test_curves_of_an_encoder_whose_similarities_are_all_alike(run):
+    source = read_source(run)
+    entry = source.entries[-1]
+    alike = replace(entry.rows[0], calibration=replace(entry.rows[0].calibration, rank_correlation=None))
+    texts = [block.text for block in curves(source, replace(entry, rows=(alike,)))]
+    assert any("a tenth of the queries" in text for text in texts)
+    assert not any("Rank correlation" in text for text in texts)
 
 
 @pytest.mark.skipif(not PAPER.is_file(), reason="the paper's text is not there")

@@ -104,7 +104,7 @@ def test_mean_pooled_features_of_ucf101_give_the_known_recall():
 
 
 def test_the_command_measures_an_encoder(small_run, tmp_path, capsys):
-    out = tmp_path / "retrieval.json"
+    out = tmp_path / "new" / "retrieval.json"
     assert main(["retrieve", str(small_run.frames), str(small_run.encoder), "--out", str(out), "-k", "1", "5"]) == 0
     content = json.loads(out.read_text())
     assert content == retrieve(small_run.frames, open_encoder(small_run.encoder), (1, 5))
@@ -112,6 +112,13 @@ def test_the_command_measures_an_encoder(small_run, tmp_path, capsys):
     assert content["query_videos"] == len(set(frames.sequence[frames.split == "test"]))
     assert list(content["recall"]["voted"]) == ["R@1", "R@5"]
     assert "R@5" in capsys.readouterr().out
+
+
+def test_no_neighbours_are_refused(small_run, tmp_path, capsys):
+    out = tmp_path / "retrieval.json"
+    assert main(["retrieve", str(small_run.frames), str(small_run.encoder), "--out", str(out), "-k", "1", "0"]) == 1
+    assert "k: got [0], must be at least 1" in capsys.readouterr().err
+    assert not out.exists()
 
 
 def test_without_a_training_split_there_is_nothing_to_retrieve(small_run, monkeypatch):

@@ -48,8 +48,9 @@ def test_a_budget_is_a_presets_with_another_length():
     assert (epochs.epochs, epochs.warmup_epochs, epochs.max_minutes) == (5, 2, None)
     minutes = budget("scratch", minutes=2, input_size=48)
     assert (minutes.max_minutes, minutes.input_size, minutes.processes) == (2, 48, 1)
-    with pytest.raises(InvalidValueError, match="preset"):
-        budget("large")
+    for preset in ("large", "continue"):
+        with pytest.raises(InvalidValueError, match="preset"):
+            budget(preset)
     with pytest.raises(InvalidValueError, match="epochs"):
         budget("scratch", minutes=1, epochs=1)
     with pytest.raises(InvalidValueError, match="seeds"):
@@ -120,6 +121,14 @@ def test_random_boxes_are_a_row_as_well(small_run, tmp_path):
     rows = Evaluation.read(folder / EVALUATION).rows
     assert [row.name for row in rows] == ["random box", "random in-category box"]
     assert all(row.pose("paper") for row in rows)
+    (tmp_path / "sweep.json").write_text(json.dumps({"frames": str(small_run.frames), "budget": None}))
+    content = json.loads(report(tmp_path, tmp_path / "report").with_name("report.json").read_text())
+    table1 = next(table for table in content["tables"] if table["id"] == "table1")
+    shown = {row["label"]: row["cells"][-1]["value"] for row in table1["rows"] if not row["published"]}
+    assert shown == {
+        "Random fit": rows[0].pose("paper").overall.iou_50.value,
+        "Random in-category fit": rows[1].pose("paper").overall.iou_50.value,
+    }
 
 
 def test_of_frames_without_boxes_classes_are_retrieved(small_run, tmp_path):

@@ -86,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_search_options(build)
     evaluate = add(_evaluate, "measure an index on the test split", "frames", "encoder", "index")
     evaluate.add_argument("--out", type=Path, default=Path("evaluation.json"), help="default: %(default)s")
-    evaluate.add_argument("-k", type=int)
+    evaluate.add_argument("-k", type=int, help="neighbours that a box is fitted to (default: the service's)")
     evaluate.add_argument("--queries", type=int, help="test frames at most")
     evaluate.add_argument(
         "--full",

@@ -14,11 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from index.backbone import IMAGENET_MEAN, IMAGENET_STD, TORCHVISION, build_backbone
+from index.backbone import TORCHVISION, build_backbone
 from index.schema import CorruptArtifactError, InvalidValueError
 
 HUB = "hub"
-_TORCHVISION_SIZE = 224
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,16 +70,15 @@ def _of_timm(architecture: str, weights: str, input_size: int | None) -> Public:
 
 
 def _of_torchvision(architecture: str, weights: str, input_size: int | None) -> Public:
-    network = build_backbone(architecture)
-    if weights == HUB:
-        from torchvision.models import get_model
+    from torchvision.models import get_model, get_model_weights
 
-        state = get_model(architecture.removeprefix(TORCHVISION), weights="DEFAULT").state_dict()
-    else:
-        state = _tensors(Path(weights))
+    network, name = build_backbone(architecture), architecture.removeprefix(TORCHVISION)
+    state = get_model(name, weights="DEFAULT").state_dict() if weights == HUB else _tensors(Path(weights))
     there = network.state_dict()
     network.load_state_dict({name: value for name, value in state.items() if name in there})  # but the classifier
-    return Public(network, architecture, input_size or _TORCHVISION_SIZE, IMAGENET_MEAN, IMAGENET_STD)
+    made_for = get_model_weights(name).DEFAULT.transforms()
+    side = input_size or int(made_for.crop_size[-1])
+    return Public(network, architecture, side, tuple(made_for.mean), tuple(made_for.std))
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:

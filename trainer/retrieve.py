@@ -99,8 +99,10 @@ def retrieval(queries: Clips, references: Clips, ks: Sequence[int] = KS) -> dict
 def retrieve(frames: Path, encoder: Encoder, ks: Sequence[int] = KS) -> dict[str, Any]:
     """Measures ``encoder`` on the test split of ``frames`` against its training split; the result is JSON.
 
-    Raises InvalidValueError where one of the two splits has no frame.
+    Raises InvalidValueError where one of the two splits has no frame, or a k is not at least 1.
     """
+    if bad := [k for k in ks if k < 1]:
+        raise InvalidValueError("k", bad, "at least 1")
     everything = Frames.open(frames)
     clips = []
     for split in ("test", "train"):
@@ -120,7 +122,9 @@ def retrieve(frames: Path, encoder: Encoder, ks: Sequence[int] = KS) -> dict[str
 
 def write_retrieval(frames: Path, encoder: Encoder, out: Path, ks: Sequence[int] = KS) -> Path:
     """``retrieve``'s result as JSON in ``out``, which is returned."""
-    out.write_text(json.dumps(retrieve(frames, encoder, ks), indent=2) + "\n")
+    content = json.dumps(retrieve(frames, encoder, ks), indent=2) + "\n"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(content)
     return out
 
 

@@ -25,7 +25,10 @@ Condition = Literal["elevation_deg", "truncation", "size"]
 
 @dataclass(frozen=True)
 class Data:
-    """What was measured on. ``gallery``: crops of the validation and test split, in which re-identification looks."""
+    """What was measured on. ``gallery``: crops of the validation and test split, in which re-identification looks.
+
+    ``known_objects``: queries whose object is among the references as well; None: not told.
+    """
 
     queries: int
     query_sequences: int
@@ -33,6 +36,7 @@ class Data:
     reference_sequences: int
     gallery: int
     queries_by_category: Mapping[str, int]
+    known_objects: int | None = None
 
 
 @dataclass(frozen=True)

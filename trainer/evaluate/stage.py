@@ -14,8 +14,9 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from index.encoder import Encoder, open_encoder
+from index.encoder import Encoder, Spec, open_encoder
 from index.predict import open_predictor
+from index.schema import InvalidValueError
 from index.search import FrameIndex
 from trainer.baselines import RawPixels
 from trainer.boxes import Asked, Fitter
@@ -53,12 +54,18 @@ def evaluate(frames: Path, encoder: Path, index: Path, out: Path, config: Evalua
 
     Returns:
         ``out``.
+
+    Raises:
+        InvalidValueError: there is no test split, the index holds frames of it, or was built with another encoder.
     """
     config = config or EvaluateConfig()
     trained = open_predictor(index, config.device)
     assert isinstance(trained.index, FrameIndex)  # nothing is enrolled beside it
+    if Spec.read(encoder).digest != trained.encoder.digest:
+        raise InvalidValueError("encoder", str(encoder), f"the one that {index} was built with")
     with _session(frames, out, config) as run, TemporaryDirectory() as folder:
         trial = run.trial
+        trial.check_unseen(trained.index)
         rows = list(_random_boxes(run))
         pixels = Subject.embedding("raw 16x16 pixels", "pixels", RawPixels(), trial)
         rows.append(_measure(run, pixels, None))
@@ -99,6 +106,7 @@ def evaluate_bounds(frames: Path, out: Path, config: EvaluateConfig | None = Non
 @contextmanager
 def _session(frames: Path, out: Path, config: EvaluateConfig) -> Iterator[_Run]:
     trial = Trial.of(Frames.open(frames), config.queries)
+    out.parent.mkdir(parents=True, exist_ok=True)
     with Records(records_of(out)) as records:
         yield _Run(trial, Truths.of(trial.queries, config.symmetric), config, records)
 

@@ -73,6 +73,12 @@ class Trial:
         ids, objects = (index.table[name].to_pylist() for name in ("id", "object_id"))
         return np.array([known.get(frame, thing) for frame, thing in zip(ids, objects, strict=True)])
 
+    def check_unseen(self, index: FrameIndex) -> None:
+        """Raises InvalidValueError where frames that are asked are in the index: each would be its own neighbour."""
+        same = set(self.queries.table["id"].to_pylist()) & set(index.table["id"].to_pylist())
+        if same:
+            raise InvalidValueError("index", f"{len(same)} of {len(self.queries)} queries", "built of other frames")
+
     def data(self, references: FrameIndex) -> Data:
         """How many there are, ``references`` being those of the measured index."""
         names, counts = np.unique(self.queries.category, return_counts=True)
@@ -83,6 +89,7 @@ class Trial:
             len(set(self.sequences_of(references).tolist())),
             len(self.valid) + len(self.tests),
             dict(zip(names.tolist(), counts.tolist(), strict=True)),
+            int(np.isin(self.queries.object_id, references.table["object_id"].to_pylist()).sum()),
         )
 
 

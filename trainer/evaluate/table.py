@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trainer.boxes import Method
-from trainer.evaluate.schema import Evaluation, Row
+from trainer.evaluate.schema import Data, Evaluation, Row
 from trainer.metrics import Estimate, Spread
 
 _METHODS: tuple[tuple[Method, str], ...] = (("paper", "paper"), ("nearest", "k = 1"), ("service", "k = {k}"))
@@ -20,14 +20,22 @@ def table(result: Path) -> str:
     """The evaluation as tables to print: percent, with 95 % intervals over sequences in brackets."""
     evaluation = Evaluation.read(result)
     parts = [
-        f"{evaluation.data.queries} test frames of {evaluation.data.query_sequences} videos against "
-        f"{evaluation.data.references} indexed frames of other objects; percent [95 % interval over videos]",
+        _heading(evaluation.data),
         _lines(_overview(evaluation)),
         _lines(_detail(evaluation)),
         *(_lines(_conditions(row)) for row in evaluation.rows if row.label_fractions or row.robustness),
         "\n".join(_KNOWN.format(o=trial) for trial in evaluation.open_set),
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def _heading(data: Data) -> str:
+    others = {None: "", 0: " of other objects"}
+    whose = others.get(data.known_objects, f", among them the objects of {data.known_objects} test frames")
+    return (
+        f"{data.queries} test frames of {data.query_sequences} videos against {data.references} indexed frames{whose}; "
+        "percent [95 % interval over videos]"
+    )
 
 
 def _overview(evaluation: Evaluation) -> list[list[str]]:

@@ -84,15 +84,6 @@ class Errors:
     add_m: Array
     adds_m: Array
 
-    def select(self, rows: Rows) -> Errors:
-        """Those at rows (m,); -1 gives what there is where there is no prediction."""
-        missing = rows < 0
-        parts = {}
-        for field in fields(self):
-            values = getattr(self, field.name)[rows]
-            parts[field.name] = np.where(missing, 0.0 if field.name == "iou" else np.nan, values)
-        return Errors(**parts)
-
 
 def errors_between(predicted: Array, true: Array, cameras: Array) -> Errors:
     """Of predicted boxes (n, 8, 3), rows of NaN where there is none, from the true ones (n, 8, 3).
@@ -245,20 +236,17 @@ class _Ranking:
     instances: Array
 
 
-def detection(
-    predicted: Array, things: Things, confidence: Array, sampled: Sampled, mode: Mode, *, intervals: bool = True
-) -> Detection:
+def detection(predicted: Array, things: Things, confidence: Array, sampled: Sampled, mode: Mode) -> Detection:
     """The evaluator's figures.
 
     Args:
         predicted: (n, 8, 3) a box a query; rows of NaN where there is none.
         confidence: (n,) by which ``corrected`` ranks; ``official`` knows none.
-        intervals: False: they are the figure itself, twice.
     """
     if mode not in MODES:
         raise InvalidValueError("mode", mode, f"one of {', '.join(MODES)}")
     ranking = _ranked(predicted, things, confidence, mode)
-    at = [_with_interval(ranking, sampled, mode, level, intervals) for level in _IOU_REPORTED]
+    at = [_with_interval(ranking, sampled, mode, level) for level in _IOU_REPORTED]
     curves = {name: _curve(name, ranking, sampled, mode) for name in THRESHOLDS}
     return Detection(mode, at[0], at[1], at[2], curves, _mean_errors(ranking, sampled, mode))
 
@@ -344,12 +332,11 @@ def _curve(name: str, ranking: _Ranking, sampled: Sampled, mode: Mode) -> Curve:
     return Curve.of(THRESHOLDS[name], np.mean(by_category, axis=0))
 
 
-def _with_interval(ranking: _Ranking, sampled: Sampled, mode: Mode, level: float, intervals: bool) -> Estimate:
+def _with_interval(ranking: _Ranking, sampled: Sampled, mode: Mode, level: float) -> Estimate:
     hits = _hits("iou", ranking, mode, np.array([level]))[0]
-    drawn = sampled if intervals else Sampled(sampled.categories, sampled.sequences, draws=1)
-    estimate = drawn.statistic(lambda rows, counts: _precision_of(hits, ranking, rows, counts))
+    estimate = sampled.statistic(lambda rows, counts: _precision_of(hits, ranking, rows, counts))
     assert estimate is not None  # an average precision is 0 where nothing is found
-    return estimate if intervals else Estimate(estimate.value, estimate.value, estimate.value)
+    return estimate
 
 
 def _mean_errors(ranking: _Ranking, sampled: Sampled, mode: Mode) -> dict[str, float]:

@@ -81,10 +81,9 @@ def _of_one(shown: Entry, row: Row) -> list[Block]:
             Plot(f"Re-identification by category: {shown.label}.", text, line_plot(lines, "recall", "precision"))
         )
     if row.calibration is not None and row.calibration.similarity:
-        text = (
-            "Boxes fitted to ten neighbours; each point is a tenth of the queries. Rank correlation with their IoU: "
-            f"{row.calibration.rank_correlation:.2f}."
-        )
+        text = "Boxes fitted to all neighbours; each point is a tenth of the queries."
+        if row.calibration.rank_correlation is not None:
+            text += f" Rank correlation with their IoU: {row.calibration.rank_correlation:.2f}."
         plot = _calibration(row.calibration.similarity)
         blocks.append(Plot(f"Good boxes by similarity of the nearest frame: {shown.label}.", text, plot))
     return blocks

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from index.iou import iou_3d
-from index.schema import Array, Box, Frame, InvalidValueError, Plane, box_corners
+from index.schema import Box, Frame, InvalidValueError, Plane
+from trainer.metrics import turned_to_best
 from trainer.report.answers import HIT, Answers, carried, overlap
 
 CATEGORY, SYMMETRY, GROUND_PLANE, THICKNESS, OTHER = "category", "symmetry", "ground plane", "thickness", "other"
@@ -18,7 +19,6 @@ KINDS = {
     CATEGORY: "the nearest frame shows another kind of object",
     OTHER: "no single one of these corrections makes the box good",
 }
-_YAWS = 72  # every five degrees
 
 
 @dataclass(frozen=True)
@@ -72,17 +72,8 @@ def with_true_thickness(box: Box, truth: Box) -> Box:
 
 def best_turned(box: Box, truth: Box) -> float:
     """The best IoU of ``box`` turned about its own vertical axis."""
-    angles = np.linspace(0, 2 * np.pi, _YAWS, endpoint=False)
-    rotations = box.rotation @ _about_y(angles)
-    shape = (_YAWS, 3)
-    corners = box_corners(rotations, np.broadcast_to(box.center, shape), np.broadcast_to(box.size, shape))
-    return float(iou_3d(corners, np.broadcast_to(truth.corners, corners.shape)).max())
-
-
-def _about_y(angles: Array) -> Array:
-    cos, sin, zero, one = np.cos(angles), np.sin(angles), np.zeros_like(angles), np.ones_like(angles)
-    rotations: Array = np.stack([cos, zero, sin, zero, one, zero, -sin, zero, cos], axis=1).reshape(-1, 3, 3)
-    return rotations
+    true = truth.corners[None]
+    return float(iou_3d(turned_to_best(box.corners[None], true), true)[0])
 
 
 def _on_the_true_plane(found: Frame, query: Frame, truth: Box) -> float:

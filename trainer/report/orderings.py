@@ -18,9 +18,9 @@ STRONGER = ("ulc", "lc", "full")
 
 
 def pose(row: Row) -> Estimate | None:
-    """3D mAP at IoU 0.5 by the paper's transfer, as the published evaluator has it."""
+    """The paper's "3D mAP": the share of boxes by its transfer with 3D IoU above 0.5, which is no average precision."""
     paper = row.pose("paper")
-    return paper.official.ap_iou_50 if paper else None
+    return paper.overall.iou_50 if paper else None
 
 
 def reid(row: Row) -> Estimate | None:

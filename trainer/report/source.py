@@ -76,7 +76,7 @@ class Source:
     @property
     def seeds(self) -> int:
         """The most of any line."""
-        return max(len(entry.rows) for entry in self.entries)
+        return max((len(entry.rows) for entry in self.entries), default=0)
 
 
 def read_source(path: Path) -> Source:
@@ -111,14 +111,12 @@ def _sweep(path: Path) -> Source:
     bounds: tuple[Row, ...] = ()
     data: Data | None = None
     for folder in _row_folders(path):
-        job = Job.read(folder)
+        job, evaluation = Job.read(folder), _evaluated(folder)
+        data = evaluation.data if evaluation else data
         if job.kind == "bounds":
-            evaluation = _evaluated(folder)
             bounds = evaluation.rows if evaluation else ()
-            continue
-        entries[job.name] = _with_seed(entries.get(job.name), job, folder)
-        if (evaluation := _evaluated(folder)) is not None:
-            data = evaluation.data
+        else:
+            entries[job.name] = _with_seed(entries.get(job.name), job, folder)
     if data is None:
         raise InvalidValueError("sweep", str(path), "one of which some row is evaluated")
     return Source(path, Path(plan["frames"]), data, tuple(entries.values()), bounds, plan["budget"])

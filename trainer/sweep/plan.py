@@ -24,6 +24,7 @@ from trainer.sweep.job import Job
 from trainer.sweep.lines import Line
 
 PLAN = "sweep.json"
+_FROM_NOTHING = ("scratch", "paper")  # the presets whose networks start from random weights, as all rows do
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,8 @@ class SweepConfig:
 
 def budget(preset: str, minutes: float | None = None, epochs: int | None = None, **overrides: Any) -> TrainConfig:
     """A preset with another length, its warm-up the same share of it, and fields that are overridden."""
-    if preset not in PRESETS:
-        raise InvalidValueError("preset", preset, f"one of {', '.join(PRESETS)}")
+    if preset not in _FROM_NOTHING:
+        raise InvalidValueError("preset", preset, f"one of {', '.join(_FROM_NOTHING)}")
     if minutes is not None and epochs is not None:
         raise InvalidValueError("epochs", epochs, "left out where minutes are given")
     # What a row is worth is told by its evaluation, not on the way.
