@@ -100,10 +100,11 @@ def _write_flat(file: Path, vectors: Stored, config: SearchConfig) -> Plan:
 
 def _saved(file: Path, vectors: Stored, dtype: np.dtype[Any]) -> Stored:
     """``vectors`` written as ``dtype``, and mapped."""
-    saved = np.lib.format.open_memmap(file, "w+", dtype, vectors.shape)
-    for start in range(0, len(vectors), _COPIED_AT_ONCE):
-        saved[start : start + _COPIED_AT_ONCE] = vectors[start : start + _COPIED_AT_ONCE]
-    saved.flush()
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": vectors.shape}
+    with file.open("wb") as out:  # not into a mapping: a full disk would kill the process (SIGBUS), not raise
+        np.lib.format.write_array_header_1_0(out, header)
+        for start in range(0, len(vectors), _COPIED_AT_ONCE):
+            out.write(np.ascontiguousarray(vectors[start : start + _COPIED_AT_ONCE], dtype).data)
     return np.asarray(np.load(file, mmap_mode="r", allow_pickle=False))
 
 

@@ -7,6 +7,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -52,18 +53,23 @@ def check(root: Path) -> None:
         verify_version(root / "versions" / name)
 
 
-def test_a_draft_that_is_being_written_is_left_alone(tmp_path, encoder):  # noqa: F811
-    root = tmp_path / "index"
+def test_a_build_waits_for_another_and_leaves_its_draft_alone(tmp_path, encoder):  # noqa: F811
+    root, ends = tmp_path / "index", []
+    other = threading.Thread(target=lambda: ends.append(write(root, encoder, n=3)))
 
     def thumbnails():
         for i in range(20):
             if i == 10:
-                write(root, encoder, n=3)  # another build, meanwhile
+                other.start()
+                other.join(timeout=0.2)
+                assert other.is_alive()
             yield b"slow"
 
     name = write_index(root, unit_vectors(20), some_frames(20), thumbnails(), encoder, "digest")
-    assert len(open_index(root, name)) == 20
-    assert len(versions(root)) == 2
+    other.join(timeout=30)
+    assert versions(root) == [name, *ends]
+    assert [len(open_index(root, version)) for version in versions(root)] == [20, 3]
+    assert current_version(root) == ends[0]
 
 
 def test_a_full_disk_leaves_the_old_version(tmp_path, encoder):  # noqa: F811
@@ -80,6 +86,16 @@ def test_a_full_disk_leaves_the_old_version(tmp_path, encoder):  # noqa: F811
         signal.signal(signal.SIGXFSZ, ignored)
     assert current_version(root) == name
     assert [p.name for p in (root / "versions").iterdir()] == [name]
+
+
+def test_a_clock_that_was_put_back_does_not_cost_the_newest_version(tmp_path, encoder):  # noqa: F811
+    root = tmp_path / "index"
+    ahead = [write(root, encoder, seed=seed) for seed in range(2)]
+    for name in ahead:
+        (root / "versions" / name).rename(root / "versions" / f"2999{name[4:]}")
+    name = write(root, encoder, seed=2, keep=2)
+    assert current_version(root) == name
+    assert open_index(root).thumbnail(0) == b"jpeg 2 0"
 
 
 @pytest.mark.parametrize("file", ["manifest.json", "vectors.npy", "frames.parquet", "encoder/encoder.json"])
