@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from index.schema import Array, Camera, InvalidValueError, NearposeError, checked_rect
 
 CAPTURE_FILE = "capture.json"
+ANNOTATIONS = ".annotations"  # the folder beside it with what a person replaced, and the lock of those who save
 # Matrices in text are rounded: this far from a rotation they are taken for the nearest one.
 _ROUNDING = 1e-3
 
@@ -169,18 +170,21 @@ def faults(document: CaptureDocument) -> Iterator[InvalidValueError]:
     yield from _object_faults(document)
     if document.plane and not any(document.plane.normal):
         yield InvalidValueError("plane.normal", document.plane.normal, "longer than zero")
+    ids = {item.id for item in document.objects}
     for k, frame in enumerate(document.frames):
         yield from _picture_faults(document, frame, f"frames[{k}]")
+        yield from _rect_faults(frame, f"frames[{k}]", ids)
         yield from _pose_faults(document, frame, f"frames[{k}]")
     yield from _order_faults(document)
 
 
 def _object_faults(document: CaptureDocument) -> Iterator[InvalidValueError]:
     with_rects = {name for frame in document.frames for name in frame.rects}
-    ids = [item.id for item in document.objects]
+    before: set[str] = set()
     for k, item in enumerate(document.objects):
-        if item.id in ids[:k]:
+        if item.id in before:
             yield InvalidValueError(f"objects[{k}].id", item.id, "given to one object alone")
+        before.add(item.id)
         if item.box:
             yield from _rotation_faults(f"objects[{k}].box.rotation", item.box.rotation)
         if item.id in with_rects or not item.accepted:
@@ -205,14 +209,17 @@ def _picture_faults(document: CaptureDocument, frame: FrameDocument, field: str)
         yield InvalidValueError(f"{field}.time_s", None, "given, or the capture has fps")
 
 
-def _pose_faults(document: CaptureDocument, frame: FrameDocument, field: str) -> Iterator[InvalidValueError]:
+def _rect_faults(frame: FrameDocument, field: str, ids: set[str]) -> Iterator[InvalidValueError]:
     for name, rect in frame.rects.items():
-        if name not in {item.id for item in document.objects}:
+        if name not in ids:
             yield InvalidValueError(f"{field}.rects.{name}", rect, "of one of the objects")
         try:
             checked_rect(rect, field=f"{field}.rects.{name}")
         except InvalidValueError as fault:
             yield fault
+
+
+def _pose_faults(document: CaptureDocument, frame: FrameDocument, field: str) -> Iterator[InvalidValueError]:
     if frame.world_from_camera is None:
         if not frame.rects:
             yield InvalidValueError(f"{field}.world_from_camera", None, "given, or the frame has rects")

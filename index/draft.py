@@ -184,7 +184,8 @@ def _near(box: Box, breadth: float, rng: np.random.Generator) -> Box:
 
 def _around(pictures: Sequence[PosedPicture], ground: GroundPlane, point: Array | None) -> Iterator[Box]:
     """Boxes of many sizes and shapes that could stand at a point of the ground, or about where the cameras look."""
-    foot = ground.below(aim(pictures) if point is None else np.asarray(point, np.float64))
+    looked_at = aim(np.stack([picture.world_from_camera for picture in pictures])) if point is None else point
+    foot = ground.below(np.asarray(looked_at, np.float64))
     distance = float(np.median([np.linalg.norm(picture.position - foot) for picture in pictures]))
     axes = ground.axes()
     steps = [(0.0, 0.0)]

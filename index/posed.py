@@ -80,10 +80,9 @@ class GroundPlane:
         return np.stack([x, self.normal, np.cross(x, self.normal)], axis=1)
 
 
-def aim(pictures: Sequence[PosedPicture]) -> Array:
-    """(3,) what the cameras look at: the point nearest to all optical axes, by least squares."""
-    positions = np.stack([picture.position for picture in pictures])
-    forward = np.stack([picture.world_from_camera[:3, 2] for picture in pictures])
+def aim(world_from_cameras: Array) -> Array:
+    """(3,) what cameras (n, 4, 4) look at: the point nearest to all optical axes, by least squares."""
+    positions, forward = world_from_cameras[:, :3, 3], world_from_cameras[:, :3, 2]
     across = np.eye(3) - forward[:, :, None] * forward[:, None, :]
     # A trace of regularisation: axes that are all parallel meet nowhere, and then any point on them will do.
     left = across.sum(axis=0) + 1e-9 * len(forward) * np.eye(3)

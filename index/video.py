@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,18 +49,10 @@ def video_facts(path: Path, as_stored: bool = False) -> VideoFacts:
 
     Raises CaptureError when it cannot be opened.
     """
-    if not path.is_file():
-        raise CaptureError(path, "missing")
-    capture = cv2.VideoCapture(str(path))
-    try:
-        if not capture.isOpened():
-            raise CaptureError(path, "not a readable video")
-        capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0 if as_stored else 1)
+    with _opened(path, as_stored) as capture:
         width, height = capture.get(cv2.CAP_PROP_FRAME_WIDTH), capture.get(cv2.CAP_PROP_FRAME_HEIGHT)
         pictures, rate = capture.get(cv2.CAP_PROP_FRAME_COUNT), capture.get(cv2.CAP_PROP_FPS)
         return VideoFacts(int(width), int(height), int(pictures), rate)
-    finally:
-        capture.release()
 
 
 def video_frames(path: Path, as_stored: bool = False) -> Iterator[VideoFrame]:
@@ -67,6 +60,15 @@ def video_frames(path: Path, as_stored: bool = False) -> Iterator[VideoFrame]:
 
     Raises CaptureError when it cannot be opened, holds no picture, or ends before the length that it announces.
     """
+    with _opened(path, as_stored) as capture:
+        count = yield from _grabbed(capture)
+        announced = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        if count == 0 or announced - count > 1 + _MISSING_SHARE * announced:
+            raise CaptureError(path, f"truncated: ends after {count} of {announced} pictures")
+
+
+@contextmanager
+def _opened(path: Path, as_stored: bool) -> Iterator[cv2.VideoCapture]:
     if not path.is_file():
         raise CaptureError(path, "missing")
     capture = cv2.VideoCapture(str(path))
@@ -74,10 +76,7 @@ def video_frames(path: Path, as_stored: bool = False) -> Iterator[VideoFrame]:
         if not capture.isOpened():
             raise CaptureError(path, "not a readable video")
         capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0 if as_stored else 1)
-        count = yield from _grabbed(capture)
-        announced = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        if count == 0 or announced - count > 1 + _MISSING_SHARE * announced:
-            raise CaptureError(path, f"truncated: ends after {count} of {announced} pictures")
+        yield capture
     finally:
         capture.release()
 

@@ -71,6 +71,18 @@ def test_captures_are_listed_and_those_that_cannot_be_read_with_their_reason(tmp
     assert (listed["categories"], listed["objects"]) == (["bowl", "cup"], ["a", "mug-17"])
 
 
+def test_a_capture_is_listed_by_its_own_name_and_one_that_is_no_file_stops_no_other(tmp_path):
+    bare_capture(tmp_path / "mug")
+    (tmp_path / "linked").symlink_to("mug")
+    (tmp_path / "odd" / "capture.json").mkdir(parents=True)
+    with client_of(tmp_path) as client:
+        for _ in range(2):  # read, then remembered
+            listed = client.get("/annotate/captures").json()["captures"]
+            assert [(entry["name"], entry["frames"]) for entry in listed] == [("linked", 5), ("mug", 5), ("odd", 0)]
+        assert "is not there" in listed[2]["problem"]
+        assert_problem(client.get("/annotate/captures/odd"), 404, "unknown-capture")
+
+
 def test_a_list_follows_what_is_saved_and_what_comes(client, tmp_path):
     assert client.get("/annotate/captures").json()["captures"][0]["accepted"] == 0
     save(client, "mug", opened(client, "mug")["revision"], annotation())
@@ -84,7 +96,7 @@ def test_one_capture_alone_can_be_annotated(tmp_path):
     with client_of(tmp_path / "mug") as client:
         assert [entry["name"] for entry in client.get("/annotate/captures").json()["captures"]] == ["mug"]
         assert save(client, "mug", opened(client, "mug")["revision"], annotation()).status_code == 200
-        assert client.get("/annotate/captures/..").status_code == 404
+        assert client.get("/annotate/captures/%2E%2E").status_code == 404
 
 
 def test_a_capture_is_shown_with_cameras_in_our_convention(client, tmp_path):
@@ -434,6 +446,7 @@ def test_the_index_proposes_a_box_where_the_cameras_look(tmp_path):
         assert draft["neighbors"][0] == "cup-1"
         assert set(draft["frames_used"]) <= set(range(5))
         assert 0 <= draft["confidence"] <= 1
+        assert draft["problem"] == "It stands on a ground that is a guess."
         assert min(draft["box"]["size"]) > 0
         drawn = client.get("/annotate/captures/mug/draft", params={"frame": 0, "rect": "20,40,160,200"})
         assert drawn.status_code == 200, drawn.text

@@ -416,7 +416,52 @@ def test_where_the_ground_is_a_guess_the_bottom_can_be_dragged(browser, captures
         assert box.corners[:, 1].max() == pytest.approx(TRUTH.corners[:, 1].max(), abs=0.005)  # the top stays
         page.click("#ground-moves summary")
         page.click("[data-tilt=up]")
-        expect(page.locator("#ground-from")).to_have_text("Moved by hand.")
+        expect(page.locator("#ground-from")).to_have_text("Set by hand.")
+
+
+def test_a_guessed_ground_that_is_right_is_confirmed_and_moves_nothing(browser, captures):
+    box = {"id": "shoe-1", "category": "shoe", "box": document_box(TRUTH)}
+    content = capture_of(SHOE, plane_from="A GUESS: no plane is seen", objects=[box])
+    (captures / "shoe" / "capture.json").write_text(json.dumps(content))
+    with annotating(captures) as url, open_page(browser, f"{url}/annotate#shoe") as page:
+        ready(page).click("#confirm-ground")
+        saved(page)
+        expect(page.locator("#ground-from")).to_have_text("Set by hand.")
+        expect(page.locator("#confirm-ground")).to_be_hidden()
+        page.reload()
+        ready(page)
+        expect(page.locator("#ground-from")).not_to_have_class(re.compile("guess"))
+    kept = document(captures)
+    assert kept["plane_from"] == "drawn by a person"
+    assert kept["objects"][0] == box | {"accepted": True}
+    normal = np.array(kept["plane"]["normal"])
+    assert normal == pytest.approx(content["plane"]["normal"])
+    assert normal @ np.subtract(kept["plane"]["point"], content["plane"]["point"]) == pytest.approx(0, abs=1e-9)
+
+
+def test_a_browser_that_may_keep_nothing_saves_all_the_same(browser, captures):
+    forbidden = "Object.defineProperty(window, 'localStorage', { get() { throw new DOMException('no') } })"
+    write_capture(captures / "boot", SHOE)
+    with annotating(captures) as url, open_page(browser, f"{url}/annotate#shoe", expected=("/captures/shoe",)) as page:
+        page.add_init_script(forbidden)
+        page.reload()
+        drawn(ready(page))
+        saved(page)
+        page.route("**/annotate/captures/shoe", lambda route: route.abort() if is_put(route) else route.continue_())
+        page.fill("#height", "0.3")
+        page.keyboard.press("Tab")
+        expect(page.locator("#saving")).to_have_attribute("data-state", "offline")
+        for name in ("boot", "shoe"):  # what is not saved is still there after a look at another capture
+            page.click(f"[data-name={name}]")
+            expect(page.locator("#opened")).to_have_text(name)
+        assert float(page.locator("#height").input_value()) == pytest.approx(0.3)
+        page.unroute("**/annotate/captures/shoe")
+        saved(page)
+    assert saved_box(captures / "shoe").size[1] == pytest.approx(0.3)
+
+
+def is_put(route) -> bool:
+    return route.request.method == "PUT"
 
 
 @pytest.fixture
@@ -442,6 +487,22 @@ def test_captures_that_cannot_be_drawn_in_say_so(browser, captures):
         expect(page.locator("#captures .broken")).to_contain_text("torn")
         expect(page.locator("#unposed")).to_contain_text("no camera poses")
         expect(page.locator("#draw")).to_be_disabled()
+
+
+def test_a_picture_that_is_missing_is_asked_for_once_and_hides_no_other(browser, captures):
+    (captures / "shoe" / "0000.jpg").unlink()
+    asked = []
+    missing = tuple(f"/frames/0.jpg?width={width}" for width in (1280, 320, 96))
+    with annotating(captures) as url, open_page(browser, f"{url}/annotate", expected=missing) as page:
+        page.on("request", lambda request: asked.append(request.url))
+        page.reload()
+        expect(page.locator("#stage .empty")).to_contain_text("cannot be loaded")
+        expect(page.locator("#opened")).to_have_text("shoe")
+        page.wait_for_timeout(1000)
+        assert len([place for place in asked if place.endswith(missing[0])]) == 1
+        page.locator("#scrub").fill("1")
+        expect(page.locator("#stage .empty")).to_have_text("")
+        page.wait_for_function("document.querySelector('#stage canvas').width > 300")
 
 
 def test_several_objects_and_names_to_complete(page, captures):

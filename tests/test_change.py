@@ -22,7 +22,7 @@ from trainer.__main__ import main
 from trainer.build import BuildConfig, build
 from trainer.captures import CaptureError
 from trainer.change import add, remove, watch
-from trainer.ingest import IngestConfig, ingest
+from trainer.ingest import IngestConfig, ingest, listing_digest
 
 
 @dataclass(frozen=True)
@@ -163,6 +163,34 @@ def test_watching_adds_what_is_accepted(run, monkeypatch):
     assert "new_00000" in run.rows()
     run.film("newer")
     assert next(changes).added == ("newer",)
+
+
+def test_watching_waits_for_the_first_capture_but_not_for_the_folder(run, monkeypatch):
+    monkeypatch.setattr(change, "_POLL_S", 0.02)
+    shutil.rmtree(run.captures)
+    with pytest.raises(CaptureError, match="not a folder"):
+        next(watch(run.captures, run.index))
+    run.captures.mkdir()
+    changes = watch(run.captures, run.index)
+    waiting = next(changes)
+    assert waiting.version is None
+    assert "no captures found" in waiting.faults[0]
+    run.film("first")
+    assert next(changes).added == ("first",)
+
+
+def test_a_file_that_goes_while_a_folder_is_listed_is_no_fault(tmp_path, monkeypatch):
+    for name in ("capture.json", ".capture.json.part"):
+        (tmp_path / name).write_text("{}")
+    before, stat = listing_digest(tmp_path), Path.stat
+
+    def renamed(path, **options):
+        if path.name.endswith(".part"):
+            raise FileNotFoundError(path)
+        return stat(path, **options)
+
+    monkeypatch.setattr(Path, "stat", renamed)
+    assert listing_digest(tmp_path) != before
 
 
 def test_a_capture_that_cannot_be_read_does_not_keep_others_out(run):

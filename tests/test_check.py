@@ -14,6 +14,8 @@ from scipy.spatial.transform import Rotation
 
 from index.findings import Finding, read_findings
 from tests import recordings
+from tests.annotation import POSES
+from tests.captures_scene import capture_document, draw, write_video
 from trainer.captures.folder import CaptureFolder
 from trainer.captures.shot import CaptureError
 from trainer.check import check_capture, check_captures
@@ -172,6 +174,34 @@ def test_a_box_beside_the_object_is_found(good, tmp_path):
         document["objects"][0]["box"]["center"][0] += 0.3
 
     assert len(of(findings(good, tmp_path, change), "box drift")) > recordings.FRAMES // 2
+
+
+def test_the_box_that_left_its_object_is_named_whatever_the_others_are(good, tmp_path):
+    def second(document, folder):
+        box = document["objects"][0]["box"]
+        broken = {"id": "broken", "category": "shoe", "box": box | {"rotation": [[1, 0, 0]] * 3}}
+        moved = box | {"center": (np.array(box["center"]) + 0.2).tolist()}
+        document["objects"] = [broken, {"id": "moved", "category": "shoe", "box": moved}]
+        for frame in document["frames"]:
+            frame["rects"] = {"moved": frame["rects"]["shoe-1"]}
+
+    texts = {finding.text for finding in findings(good, tmp_path, second) if finding.kind == "box drift"}
+    assert texts
+    assert all(text.startswith("the box of moved ") for text in texts)
+
+
+def test_a_frame_that_the_video_does_not_have_is_told_and_stops_no_other_capture(tmp_path):
+    for name, last in (("short", 9), ("whole", 2)):
+        (tmp_path / name).mkdir()
+        write_video(tmp_path / name / "clip.mp4", [draw(pose) for pose in POSES[:3]])
+        frames = [{"index": k, "world_from_camera": POSES[0].matrix.tolist()} for k in (0, last)]
+        document = capture_document(POSES[:1]) | {"video": "clip.mp4", "frames": frames}
+        (tmp_path / name / "capture.json").write_text(json.dumps(document))
+    checked = {folder.name: found for folder, found in check_captures(tmp_path).items()}
+    told = [finding.text for finding in checked["short"] if finding.kind == "unreadable"]
+    assert len(told) == 1
+    assert "frames[1].index: got 9" in told[0]
+    assert "unreadable" not in {finding.kind for finding in checked["whole"]}
 
 
 def test_what_is_missing_or_guessed_is_told(good, tmp_path):

@@ -291,6 +291,23 @@ def test_a_capture_is_replaced_only_when_asked_and_then_wholly(filmed, tmp_path)
     assert [path.name for path in (tmp_path / "captures").iterdir()] == ["walk"]
 
 
+def test_a_capture_that_is_annotated_is_never_replaced(filmed, tmp_path):
+    source = recordings.record3d(filmed, tmp_path / "walk.r3d")
+    file = import_capture(source, tmp_path / "captures").folder / "capture.json"
+    bare = file.read_text()
+    drawn = json.loads(bare) | {"objects": [{"id": "shoe-1", "category": "shoe", "accepted": False}]}
+    file.write_text(json.dumps(drawn))
+    with pytest.raises(CaptureError, match="it has objects"):
+        import_capture(source, tmp_path / "captures", ImportConfig(force=True))
+    assert json.loads(file.read_text()) == drawn
+    file.write_text(bare)
+    (file.parent / ".annotations").mkdir()
+    (file.parent / ".annotations" / "000000001.json").write_text("{}")
+    with pytest.raises(CaptureError, match="earlier annotations"):
+        import_capture(source, tmp_path / "captures", ImportConfig(force=True))
+    assert (file.parent / ".annotations" / "000000001.json").exists()
+
+
 def test_the_command_imports_checks_and_tells_what_to_add(filmed, tmp_path, capsys):
     source = recordings.record3d(filmed, tmp_path / "walk.r3d")
     assert main(["import", str(source), str(tmp_path / "captures"), "--name", "shoe"]) == 0

@@ -122,7 +122,7 @@ def _add_import(add: Any) -> None:
     sub = add(_import, text, "source", "captures")
     sub.add_argument("--format", help="stray-scanner, record3d, ar, transforms, bop, middlebury, colmap or photos")
     sub.add_argument("--name", help="of the capture (default: the source's)")
-    sub.add_argument("--force", action="store_true", help="replace a capture of that name")
+    sub.add_argument("--force", action="store_true", help="replace a capture of that name that nobody has annotated")
     sub.add_argument("--split", choices=("train", "valid", "test"), help="default: train")
     sub.add_argument("--fps", type=float, help="pictures a second to keep of a video (default: 5)")
     sub.add_argument("--up", help="the world's axis that points up (y, -z), where the source does not say it")

@@ -111,19 +111,31 @@ def remove(name: str, index: Path, config: BuildConfig | None = None) -> tuple[s
 
 
 def watch(captures: Path, index: Path, config: BuildConfig | None = None) -> Iterator[Change]:
-    """``add`` without end, as captures come, change and are accepted; yields what changed or is newly wrong."""
+    """``add`` without end, as captures come, change and are accepted; yields what changed or is newly wrong.
+
+    Raises as ``add`` does, but that captures may be still to come, or to be put right.
+    """
     told: tuple[str, ...] = ()
     before = done = None
     while True:
         now = (listing_digest(captures), current_version(index))
         if now == before != done:  # nobody is still writing
-            change = add(captures, index, config)
+            change = _added_so_far(captures, index, config)
             done = (now[0], current_version(index))
             if change.version or change.faults != told:
                 yield change
             told = change.faults
         before = now
         time.sleep(_POLL_S)
+
+
+def _added_so_far(captures: Path, index: Path, config: BuildConfig | None) -> Change:
+    try:
+        return add(captures, index, config)
+    except CaptureError as error:
+        if not captures.is_dir():
+            raise
+        return Change(None, faults=(str(error),))
 
 
 def _until_current(action: Callable[[], Result]) -> Result:

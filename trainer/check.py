@@ -15,12 +15,12 @@ import numpy as np
 
 from index.capture import CAPTURE_FILE, CaptureDocument, capture_folders, faults, parse_capture
 from index.findings import SHEET, Finding, write_findings
+from index.posed import aim
 from index.schema import Array, Box, Camera, InvalidValueError, NearposeError, Plane, Rect
 from trainer.captures.folder import CaptureFolder, Scene, scene_of
 from trainer.captures.quality import sharpness
 from trainer.captures.shot import CaptureError, Image, RejectedError
 from trainer.check_sheet import Tile, contact_sheet, marked, thumbnail
-from trainer.importers.recording import aim
 from trainer.importers.sparse import Features, compare, features
 from trainer.picture import write_picture
 
@@ -47,7 +47,7 @@ class _Look:
     camera: Camera | None
     pose: Array | None
     plane: Plane | None
-    boxes: tuple[tuple[Box, Rect | None], ...]
+    boxes: tuple[tuple[str, Box, Rect | None], ...]  # by the object's id
     sharpness: float
     thumbnail: Image
     agreement: float | None = None  # of the poses with what it has in common with the picture before
@@ -78,7 +78,7 @@ def check_capture(folder: Path) -> list[Finding]:
     looks: list[_Look] = []
     try:
         found += _look(CaptureFolder(folder, _EVERY), document, looks)
-    except CaptureError as error:
+    except (CaptureError, InvalidValueError) as error:  # the video cannot be read, or ends before a frame
         found.append(Finding(None, "unreadable", str(error)))
     found += [*_jumps(looks), *_blurred(looks), *_gravity(looks)]
     found = sorted(set(found), key=lambda finding: (finding.frame is not None, finding.frame or 0))
@@ -97,7 +97,7 @@ def _tiles(looks: Sequence[_Look], flagged: dict[int, str]) -> list[Tile]:
         image = look.thumbnail
         if look.camera is not None and look.pose is not None and middle is not None:
             looked_at = (np.linalg.inv(look.pose) @ middle)[:3]
-            image = marked(image, look.camera, look.plane, [box for box, _ in look.boxes], looked_at)
+            image = marked(image, look.camera, look.plane, [box for _, box, _ in look.boxes], looked_at)
         tiles.append(Tile(look.number, image, flagged.get(look.number)))
     return tiles
 
@@ -151,7 +151,7 @@ def _look(capture: CaptureFolder, document: CaptureDocument, looks: list[_Look])
         before = seen
         looks.append(look)
         yield from _camera_findings(number, look.camera)
-        yield from _drift(document, look)
+        yield from _drift(look)
         yield from _disagreement(look)
 
 
@@ -165,13 +165,13 @@ def _size_hint(fault: InvalidValueError, image: Image) -> str:
 
 
 def _looked_at(document: CaptureDocument, number: int, time_s: float, image: Image, scene: Scene | None) -> _Look:
-    boxes: list[tuple[Box, Rect | None]] = []
+    boxes: list[tuple[str, Box, Rect | None]] = []
     pose = scene.pose.world_from_camera if scene and scene.pose else None
     if scene and scene.pose:
         for item in document.objects:
             if item.box:
                 try:
-                    boxes.append((scene.pose.box(item.box), scene.rects.get(item.id)))
+                    boxes.append((item.id, scene.pose.box(item.box), scene.rects.get(item.id)))
                 except InvalidValueError:
                     continue  # told as a fault of the document
     camera, plane = (scene.camera, scene.plane) if scene else (None, None)
@@ -192,14 +192,14 @@ def _camera_findings(number: int, camera: Camera | None) -> Iterator[Finding]:
             yield Finding(number, "intrinsics", f"{name} is {value:.5g} px, far from the middle of {size}")
 
 
-def _drift(document: CaptureDocument, look: _Look) -> Iterator[Finding]:
-    for (box, rect), item in zip(look.boxes, [item for item in document.objects if item.box], strict=False):
+def _drift(look: _Look) -> Iterator[Finding]:
+    for name, box, rect in look.boxes:
         if look.camera is None or rect is None:
             continue
         if not box.in_front():
-            yield Finding(look.number, "box", f"the box of {item.id} is behind the camera")
+            yield Finding(look.number, "box", f"the box of {name} is behind the camera")
         elif (overlap := _overlap(box.rect(look.camera), rect)) < _DRIFT_IOU:
-            yield Finding(look.number, "box drift", f"the box of {item.id} and its rect overlap by {overlap:.0%}")
+            yield Finding(look.number, "box drift", f"the box of {name} and its rect overlap by {overlap:.0%}")
 
 
 def _overlap(a: Rect, b: Rect) -> float:

@@ -151,9 +151,9 @@ def sources_by_shard(out: Path, shards: Iterable[str]) -> dict[str, tuple[str, s
 
 def listing_digest(folder: Path) -> str:
     """Changes when a file below ``folder`` comes, goes, or changes in size or time."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    lines = [f"{path.relative_to(folder)} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files]
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    files = sorted(Path(inside, name) for inside, _, names in os.walk(folder) for name in names)
+    lines = [f"{file.relative_to(folder)} {_stat(file)}" for file in files]
+    return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
 
 
 def summary(out: Path) -> str:
@@ -283,9 +283,10 @@ def source_digest(source: Source, config: IngestConfig) -> str:
 
 
 def _stat(file: Path) -> tuple[int, int]:
-    if not file.exists():
+    try:
+        status = file.stat()
+    except OSError:  # also where others are replacing it right now
         return 0, 0
-    status = file.stat()
     return status.st_size, status.st_mtime_ns
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
-from index.capture import BoxDocument, ObjectDocument, PlaneDocument
+from index.capture import BoxDocument, CaptureDocument, ObjectDocument, PlaneDocument
 from index.draft import Draft
 from service.annotate.store import Annotation
 from service.problems import Problem
@@ -187,8 +187,8 @@ class DraftAnswer(BaseModel):
     problem: str | None = Field(description="What to look out for, if there is anything.")
 
 
-def draft_answer(draft: Draft, frames: list[int]) -> DraftAnswer:
-    """``frames`` are the numbers of the frames that were looked at."""
+def draft_answer(draft: Draft, frames: list[int], document: CaptureDocument) -> DraftAnswer:
+    """``frames`` are the numbers of the frames that were looked at, of the capture that ``document`` describes."""
     box = BoxShape(**{name: getattr(draft.box, name).tolist() for name in ("center", "size", "rotation")})
     return DraftAnswer(
         box=box,
@@ -196,8 +196,17 @@ def draft_answer(draft: Draft, frames: list[int]) -> DraftAnswer:
         confidence=draft.confidence,
         frames_used=frames,
         neighbors=list(dict.fromkeys(neighbour.frame.object_id for neighbour in draft.neighbours)),
-        problem=None,
+        problem=_caution(document),
     )
+
+
+def _caution(document: CaptureDocument) -> str | None:
+    """What a draft stands on that nobody is sure of."""
+    cautions = {
+        "Its size may be wrong: the capture's scale is unknown, the index knows metres.": document.scale == "unknown",
+        "It stands on a ground that is a guess.": "guess" in (document.plane_from or "").lower(),
+    }
+    return " ".join(text for text, holds in cautions.items() if holds) or None
 
 
 class ConflictProblem(Problem):

@@ -33,7 +33,7 @@ class Captures:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._listed: dict[Path, tuple[tuple[int, ...], Listed]] = {}
+        self._listed: dict[Path, tuple[tuple[int, ...], Listed]] = {}  # by folder: two may lead to one file
 
     def folder(self, name: str) -> Path:
         """The folder of that name: one that is looked up, never a path that is put together.
@@ -73,9 +73,9 @@ class Captures:
             return Listed(_unusable(readable, "rename its folder: the name is not UTF-8"))
         except OSError:
             return Listed(_unusable(name, "it cannot be read"))
-        known = self._listed.get(file)
+        known = self._listed.get(folder)
         if known is None or known[0] != stamp:
-            known = self._listed[file] = (stamp, _read_entry(name, file))
+            known = self._listed[folder] = (stamp, _read_entry(name, file))
         return known[1]
 
 

@@ -210,7 +210,7 @@ def draft(
     if frame is not None:
         _check_frame(frame, len(document.frames), "frame")
     found, frames = propose(annotator.predictor, annotator.pictures, folder, document, frame, _rect(rect))
-    return draft_answer(found, frames)
+    return draft_answer(found, frames, document)
 
 
 async def conflict(request: Request, error: Exception) -> Response:

@@ -21,20 +21,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from index.capture import CaptureDocument, ObjectDocument, PlaneDocument, faults, parse_document
+from index.capture import ANNOTATIONS, CaptureDocument, ObjectDocument, PlaneDocument, faults, parse_document
 from index.schema import InvalidValueError, NearposeError
 from service.enrolment.file import StorageFullError
 from service.workers import OverloadedError
 
 DRAWN = "drawn by a person"
 KEPT = 200  # earlier annotations of a capture
-_ANNOTATIONS = ".annotations"  # the folder of earlier annotations, and of the lock of those who save
 _LOCK = "lock"
 _BUSY_S = 10.0
 _POLL_S = 0.002
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
-_GONE = (errno.ENOENT, errno.ESTALE, errno.ENOTDIR)
+_GONE = (errno.ENOENT, errno.ESTALE, errno.ENOTDIR, errno.EISDIR)
 
 
 class UnknownCaptureError(InvalidValueError):
@@ -127,7 +126,7 @@ def history(file: Path) -> list[Earlier]:
     """The annotations that were replaced, the latest first."""
     with _refusals(), _opened(file) as folder:
         try:
-            kept = os.open(_ANNOTATIONS, os.O_RDONLY | os.O_DIRECTORY, dir_fd=folder)
+            kept = os.open(ANNOTATIONS, os.O_RDONLY | os.O_DIRECTORY, dir_fd=folder)
         except FileNotFoundError:
             return []
         with _closing(kept):
@@ -140,8 +139,8 @@ def _revision(data: bytes) -> str:
 
 
 def _read(folder: int, name: str) -> Saved:
-    with open(os.open(name, os.O_RDONLY, dir_fd=folder), "rb") as opened:  # noqa: PTH123
-        data, written = opened.read(), os.fstat(opened.fileno()).st_mtime
+    with _closing(os.open(name, os.O_RDONLY, dir_fd=folder)) as file, open(file, "rb", closefd=False) as opened:
+        data, written = opened.read(), os.fstat(file).st_mtime
     try:
         document = parse_document(data)
     except InvalidValueError as error:
@@ -252,10 +251,10 @@ def _opened(file: Path) -> Iterator[int]:
 def _locked(folder: int) -> Iterator[int]:
     """The folder of the earlier annotations, as a descriptor, while nobody else may write to the capture."""
     with contextlib.suppress(FileExistsError):
-        os.mkdir(_ANNOTATIONS, dir_fd=folder)
+        os.mkdir(ANNOTATIONS, dir_fd=folder)
         _sync(folder)
     with contextlib.ExitStack() as stack:
-        kept = stack.enter_context(_closing(os.open(_ANNOTATIONS, os.O_RDONLY | os.O_DIRECTORY, dir_fd=folder)))
+        kept = stack.enter_context(_closing(os.open(ANNOTATIONS, os.O_RDONLY | os.O_DIRECTORY, dir_fd=folder)))
         lock = stack.enter_context(_closing(os.open(_LOCK, os.O_RDWR | os.O_CREAT, 0o666, dir_fd=kept)))
         _wait_for(lock)
         yield kept

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from index.posed import aim
 from index.schema import Array, Camera, InvalidValueError
 from trainer.importers.lens import NO_DISTORTION, Distortion
 
@@ -65,17 +66,6 @@ class RecordedObject:
     rotation: Array
     center: Array
     size: Array
-
-
-def aim(world_from_cameras: Array) -> Array:
-    """(3,) what cameras (n, 4, 4) look at: the point nearest to all optical axes, by least squares."""
-    positions, forward = world_from_cameras[:, :3, 3], world_from_cameras[:, :3, 2]
-    across = np.eye(3) - forward[:, :, None] * forward[:, None, :]
-    # A trace of regularisation: axes that are all parallel meet nowhere, and then any point on them will do.
-    left = across.sum(axis=0) + 1e-9 * len(forward) * np.eye(3)
-    right = np.einsum("nij,nj->i", across, positions) + 1e-9 * (positions + forward).sum(axis=0)
-    point: Array = np.linalg.solve(left, right)
-    return point
 
 
 @dataclass(frozen=True, eq=False)

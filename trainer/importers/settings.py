@@ -19,7 +19,7 @@ class ImportConfig:
     Attributes:
         format: one of ``trainer.importers.FORMATS``; None: recognised.
         name: of the capture; None: the source's.
-        force: replace a capture of that name.
+        force: replace a capture of that name that nobody has annotated.
         fps: pictures a second to keep of a video; ingest keeps five.
         up: the world's axis that points up (``y``, ``-z``), for sources that do not say it or say it wrongly.
         metric: the world's unit is the metre, for sources that do not say it.

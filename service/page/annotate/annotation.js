@@ -14,14 +14,12 @@ export class Annotation extends EventTarget {
   selected = -1;
   frame = 0;
   draft = null;
-  #opened = { plane: null };
   #past = [];
   #future = [];
   #before = null; // the state at the beginning of a drag
 
   open(capture, annotation) {
     Object.assign(this, { capture, present: annotation, frame: 0, draft: null });
-    this.#opened = annotation;
     [this.#past, this.#future, this.#before] = [[], [], null];
     this.selected = annotation.objects.length ? 0 : -1;
     this.#tell();
@@ -35,13 +33,14 @@ export class Annotation extends EventTarget {
     return this.present.plane && groundFrame(this.present.plane);
   }
 
-  get isGroundMoved() {
-    return this.present.plane !== null && !same(this.present.plane, this.#opened.plane);
+  /** Whether a person has set the ground since the capture was read. */
+  get isGroundSet() {
+    return this.present.plane !== null && !same(this.present.plane, this.capture.plane);
   }
 
   /** Whether the ground was seen or set, not guessed. */
   get isGroundSure() {
-    if (this.isGroundMoved) return true;
+    if (this.isGroundSet) return true;
     return this.present.plane !== null && !/guess/i.test(this.capture.plane_from || "");
   }
 
@@ -104,6 +103,11 @@ export class Annotation extends EventTarget {
     const along = (object) =>
       object.box && before ? { ...object, accepted: false, box: carried(object.box, before, plane) } : object;
     this.set({ plane, objects: objects.map(along) }, settled);
+  }
+
+  /** Says that the ground lies where it does: it is given by another `point` of it, so as a person's. */
+  confirmPlane(point) {
+    this.set({ ...this.present, plane: { ...this.present.plane, point } });
   }
 
   select(index) {

@@ -38,8 +38,10 @@ async function open(name) {
   stage.pointing = false;
   const capture = await settledCapture(name);
   if (!capture || opening !== name) return; // another was chosen meanwhile
-  saving = savings.get(name) || newSaving(name);
-  annotation.open(capture, saving.open(capture.revision, server.annotationOf(capture)));
+  const chosen = savings.get(name) || newSaving(name);
+  const state = chosen.open(capture.revision, server.annotationOf(capture)); // a conflict is shown once it is there
+  saving = chosen;
+  annotation.open(capture, state);
   stage.zoom = 1;
   plan.closeIn();
   listing.mark(name);

@@ -1,7 +1,7 @@
 // What is drawn over a frame or seen from above: the ground's grid, boxes, what is being drawn, handles.
 
 import { style } from "../dom.js";
-import { dot, roundLength } from "../geometry.js";
+import { dot, minus, roundLength, scaled } from "../geometry.js";
 import { paintBox, strokeCased } from "../paint.js";
 import { column, cornersOf, fromGround, inGround } from "./world.js";
 
@@ -21,7 +21,7 @@ export function gridOf(annotation) {
   return { cell, middle: [middle[0], middle[2]].map((v) => Math.round(v / cell) * cell) };
 }
 
-/** The point nearest to what all cameras look at, by the mean of where they look at the ground. */
+/** The point of the ground that the cameras look at: the median of where each does. */
 export function lookedAt(frames, ground) {
   const posed = frames.filter((frame) => frame.world_from_camera).map((frame) => frame.world_from_camera);
   const feet = posed.flatMap((pose) => {
@@ -31,7 +31,8 @@ export function lookedAt(frames, ground) {
     return down > 0.1 ? [eye.map((v, i) => v + (ahead[i] * height) / down)] : [];
   });
   const middle = (axis) => feet.map((p) => p[axis]).sort((a, b) => a - b)[Math.floor(feet.length / 2)];
-  return feet.length ? [0, 1, 2].map(middle) : column(posed[0], 3);
+  const about = feet.length ? [0, 1, 2].map(middle) : column(posed[0], 3);
+  return minus(about, scaled(ground.y, inGround(ground, about)[1]));
 }
 
 /** `strength` 0 to 1, `colour` as "r, g, b". */

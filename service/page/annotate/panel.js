@@ -86,6 +86,10 @@ export class Panel {
       const poses = frames.map((frame) => frame.world_from_camera).filter(Boolean);
       this.annotation.setPlane(firstPlane(poses, points));
     });
+    find("#confirm-ground", this.root).addEventListener("click", () => {
+      const { capture, ground } = this.annotation;
+      this.annotation.confirmPlane(lookedAt(capture.frames, ground));
+    });
     for (const button of findAll("[data-tilt]", this.root))
       button.addEventListener("click", (event) => this.#nudgeGround(button.dataset.tilt, event.shiftKey));
   }
@@ -166,14 +170,15 @@ export class Panel {
   }
 
   #showGround() {
-    const { present, capture, posed, isGroundMoved } = this.annotation;
+    const { present, capture, posed, isGroundSet } = this.annotation;
     find("#ground-card", this.root).hidden = !posed;
     find("#place-ground", this.root).hidden = present.plane !== null;
     find("#ground-moves", this.root).hidden = present.plane === null;
     const isGuess = present.plane !== null && !this.annotation.isGroundSure;
     const given = capture.plane_from ? `From ${capture.plane_from}.` : "Given with the capture.";
-    const from = isGroundMoved ? "Moved by hand." : given;
+    const from = isGroundSet ? "Set by hand." : given;
     find("#ground-from", this.root).textContent = present.plane ? from : "This capture has no ground yet.";
+    find("#confirm-ground", this.root).hidden = !isGuess;
     find("#ground-from", this.root).classList.toggle("guess", isGuess);
     find("#unit", this.root).textContent =
       capture.scale === "unknown" ? "own units: the capture has no scale" : "metres";

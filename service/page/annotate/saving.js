@@ -17,13 +17,23 @@ export function alike(a, b) {
 }
 
 /** Whether this browser holds changes of a capture that are not confirmed. */
-export const isKept = (name) => localStorage.getItem(PREFIX + name) !== null;
+export const isKept = (name) => stored(name) !== null;
+
+/** What this browser keeps of a capture; null where that is nothing, or it may keep nothing. */
+function stored(name) {
+  try {
+    return JSON.parse(localStorage.getItem(PREFIX + name));
+  } catch {
+    return null;
+  }
+}
 
 /** Of one capture. Dispatches `state`: saved, waiting, saving, offline, refused or conflict. */
 export class Saving extends EventTarget {
   state = "saved";
   problem = null;
   theirs = null; // { revision, annotation } that someone else saved
+  #own = null; // what this page has stored, or would have if the browser had let it
   #tab = crypto.getRandomValues(new Uint32Array(2)).join("-");
   #revision = null;
   #wanted = null; // the annotation that is not confirmed yet
@@ -43,7 +53,7 @@ export class Saving extends EventTarget {
 
   /** Begins with what the server has; returns the annotation to go on with. */
   open(revision, annotation) {
-    const kept = this.#kept();
+    const kept = this.#own || stored(this.name);
     this.#tookOver = kept?.tab;
     if (!kept || alike(kept.annotation, annotation)) {
       this.#accepted(revision, (this.#wanted = null));
@@ -147,21 +157,18 @@ export class Saving extends EventTarget {
   }
 
   #store() {
-    const kept = { revision: this.#revision, annotation: this.#wanted, sent: this.#sent, tab: this.#tab };
+    this.#own = { revision: this.#revision, annotation: this.#wanted, sent: this.#sent, tab: this.#tab };
     try {
-      localStorage.setItem(PREFIX + this.name, JSON.stringify(kept));
+      localStorage.setItem(PREFIX + this.name, JSON.stringify(this.#own));
     } catch {
       // The browser's storage is full or forbidden: the server is still sent all of it.
     }
   }
 
-  #kept() {
-    return JSON.parse(localStorage.getItem(PREFIX + this.name) || "null");
-  }
-
   /** Not what another tab keeps there, unless this one has taken it over. */
   #forget() {
-    const kept = this.#kept();
+    this.#own = null;
+    const kept = stored(this.name);
     if (kept && (kept.tab === this.#tab || this.#tookOver === kept.tab)) localStorage.removeItem(PREFIX + this.name);
   }
 

@@ -12,6 +12,7 @@ import { cornersOf } from "./world.js";
 const SIDE_BY_SIDE = "(min-width: 1080px)";
 const LOUPE = { radius: 56, zoom: 2.5, away: 84 };
 const MOST_ZOOM = 8;
+const RETRY_MS = 2000;
 const LEAST_RECT = 12; // CSS pixels: less is a slip
 
 /** Dispatches `rect`, pixels of the picture, where one is dragged while `pointing`. */
@@ -70,9 +71,14 @@ export class Stage extends EventTarget {
     const bitmap = await this.pictures.of(capture.name, frame).catch(() => null);
     if (this.#shown !== wanted) return;
     this.#bitmap = bitmap;
-    if (!bitmap) this.#shown = "";
+    if (!bitmap && this.frame.width) setTimeout(() => this.#loadAgain(wanted), RETRY_MS); // the server knows the picture
     this.root.removeAttribute("aria-busy");
     find(".empty", this.root).textContent = bitmap ? "" : "The picture of this frame cannot be loaded.";
+    this.draw();
+  }
+
+  #loadAgain(wanted) {
+    if (this.#shown === wanted) this.#shown = "";
     this.draw();
   }
 
