@@ -66,7 +66,7 @@ def write_vectors(
     plan, candidates = choose(stored, config, carried, objects)
     if candidates is None:
         return _write_flat(file, vectors, config)
-    faiss.write_index(candidates, str(folder / f"{name}.faiss"))
+    _write(candidates, folder / f"{name}.faiss")
     return plan
 
 
@@ -91,6 +91,13 @@ def _read(file: Path) -> Any:
         return faiss.read_index(str(file), faiss.IO_FLAG_MMAP | faiss.IO_FLAG_SKIP_PRECOMPUTE_TABLE)
     except RuntimeError as error:
         raise CorruptArtifactError(file, f"FAISS cannot read it ({error})") from None
+
+
+def _write(candidates: faiss.Index, file: Path) -> None:
+    try:
+        faiss.write_index(candidates, str(file))
+    except RuntimeError as error:  # as of a full disk
+        raise OSError(str(error)) from error
 
 
 def _write_flat(file: Path, vectors: Stored, config: SearchConfig) -> Plan:

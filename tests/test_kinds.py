@@ -176,6 +176,12 @@ def test_what_the_plan_promises_is_what_the_opened_engine_finds(tmp_path, kind):
     assert Plan.from_manifest(json.loads(json.dumps(plan.to_manifest())), 32) == plan
 
 
+def test_candidates_that_cannot_be_written_are_an_error_of_the_system(tmp_path):
+    (tmp_path / "vectors.faiss").mkdir()
+    with pytest.raises(OSError, match=r"vectors\.faiss"):
+        write_vectors(tmp_path, "vectors", clustered(300), config("ivf-sq"))
+
+
 def test_auto_is_flat_while_small_and_ivf_above(tmp_path):
     assert write_vectors(tmp_path, "few", clustered(100), config()).kind == "flat"
     assert not (tmp_path / "few.faiss").exists()
