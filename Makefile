@@ -42,7 +42,7 @@ stop:
 	@if [ -f $(RUN)/service.pid ]; then kill $$(cat $(RUN)/service.pid) 2>/dev/null; rm -f $(RUN)/service.pid; fi; true
 
 test: check
-	$(PY) -m pytest
+	$(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 check: .venv/installed
 	$(PY) -m ruff format --check .

@@ -79,10 +79,12 @@ def build_index(root: Location, prefix: str = "v1", digest: str = ColourEncoder.
     pictures = [picture_of(frame) for frame in frames]
     crops = [encoder.crop(picture, frame.view.rect) for picture, frame in zip(pictures, frames, strict=True)]
     thumbnails = [encoded(picture[::4, ::4]) for picture in pictures]
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder, "encoder.json").write_text(json.dumps({"digest": digest}))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "encoder"  # as readable as any folder, which the temporary one is not
+        folder.mkdir()
+        (folder / "encoder.json").write_text(json.dumps({"digest": digest}))
         vectors, table = encoder.embed(np.stack(crops)), table_from_frames(frames)
-        content = Content(vectors, table, thumbnails, Path(folder), digest, recognition=[RECOGNITION])
+        content = Content(vectors, table, thumbnails, folder, digest, recognition=[RECOGNITION])
         return store_at(root).write(content)
 
 

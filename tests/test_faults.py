@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -54,16 +57,33 @@ def check(root: Path) -> None:
 
 def test_a_draft_that_is_being_written_is_left_alone(tmp_path, encoder):  # noqa: F811
     root = tmp_path / "index"
+    write(root, encoder)
+    draft = root / "versions" / ".another.draft-1"  # of a writer on a file system that kept nobody from beginning
+    draft.mkdir()
+    lock = os.open(draft, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    write(root, encoder)
+    assert draft.is_dir()
+    os.close(lock)
+    write(root, encoder)
+    assert not draft.exists()
+
+
+def test_builds_at_the_same_time_take_turns(tmp_path, encoder):  # noqa: F811
+    root, begun = tmp_path / "index", threading.Event()
 
     def thumbnails():
-        for i in range(20):
-            if i == 10:
-                write(root, encoder, n=3)  # another build, meanwhile
-            yield b"slow"
+        yield from [b"slow"] * 10
+        begun.set()
+        time.sleep(0.2)
+        yield from [b"slow"] * 10
 
-    name = write_index(root, unit_vectors(20), some_frames(20), thumbnails(), encoder, "digest")
-    assert len(open_index(root, name)) == 20
-    assert len(versions(root)) == 2
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(write_index, root, unit_vectors(20), some_frames(20), thumbnails(), encoder, "digest")
+        begun.wait()
+        quick = write(root, encoder, n=3)
+        assert versions(root) == [slow.result(), quick]
+    assert current_version(root) == quick
 
 
 def test_a_full_disk_leaves_the_old_version(tmp_path, encoder):  # noqa: F811

@@ -129,8 +129,8 @@ def test_a_sample_brings_everything_with_it(page):
     assert np.allclose(plane["normal"], expected["plane"]["normal"], atol=1e-6)
     assert np.allclose(plane["point"], expected["plane"]["point"], atol=1e-6)
     assert answer["objects"][0]["category"] == "cup"
-    expect(page.locator("#pose-neighbors li")).to_have_count(10)
-    expect(page.locator("#pose-neighbors .box-edge")).to_have_count(10)  # each with its own box
+    expect(page.locator("#pose-neighbors li")).to_have_count(12)
+    expect(page.locator("#pose-neighbors .box-edge")).to_have_count(12)  # each with its own box
     expect(page.locator("#pose-matches")).to_contain_text("known")
     expect(page.locator("#timing")).to_contain_text("embed")
 
@@ -294,7 +294,7 @@ def test_the_map_of_the_index(page):
     page.keyboard.press("+")
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Enter")
-    expect(page.locator("#map-neighbors li")).to_have_count(10)
+    expect(page.locator("#map-neighbors li")).to_have_count(11)
     expect(page.locator("#map-said")).to_contain_text("neighbours of frame v1/")
     page.keyboard.press("0")
     page.click("text=Time in the video")

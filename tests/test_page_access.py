@@ -65,7 +65,7 @@ def test_axe_finds_nothing(browser, url, size, scheme):
         expect(page.locator("#index-categories li")).to_have_count(3)
         page.focus("#map")
         page.keyboard.press("Enter")
-        expect(page.locator("#map-neighbors li")).to_have_count(10)
+        expect(page.locator("#map-neighbors li")).to_have_count(11)
         assert violations(page) == []
 
 
