@@ -17,7 +17,6 @@ import numpy as np
 
 from index.kinds import Engine, Flat, Reranked, inner_index, rerank
 from index.nearest import Rows, Vectors, Wanted
-from index.schema import InvalidValueError
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +64,14 @@ def engine_on(device: str, engine: Flat | Reranked) -> Engine:
         if device == "cuda":
             logger.warning("FAISS sees no GPU: the index is searched on the CPU")
         return engine
+    if _is_graph(engine) and not hasattr(faiss, "GpuIndexCagra"):
+        logger.warning("FAISS has no CAGRA: hnsw-sq is searched on the CPU")
+        return engine
     return OnGpu(*_moved(engine))
+
+
+def _is_graph(engine: Flat | Reranked) -> bool:
+    return isinstance(engine, Reranked) and not isinstance(inner_index(engine.candidates), faiss.IndexIVF)
 
 
 def _moved(engine: Flat | Reranked) -> tuple[Any, Flat | Reranked, int]:
@@ -73,7 +79,7 @@ def _moved(engine: Flat | Reranked) -> tuple[Any, Flat | Reranked, int]:
         flat = faiss.IndexFlatIP(engine.vectors.shape[1])
         flat.add(engine.vectors.astype(np.float32))
         return faiss.index_cpu_to_all_gpus(flat, _sharded()), engine, _FLAT_DEPTH
-    if not isinstance(inner_index(engine.candidates), faiss.IndexIVF):
+    if _is_graph(engine):
         return _cagra(engine), engine, engine.effort.depth
     inner_index(engine.candidates).nprobe = engine.effort.probes
     return faiss.index_cpu_to_all_gpus(engine.candidates, _sharded()), engine, engine.effort.depth
@@ -87,8 +93,6 @@ def _sharded() -> Any:
 
 
 def _cagra(engine: Reranked) -> Any:
-    if not hasattr(faiss, "GpuIndexCagra"):
-        raise InvalidValueError("device", "cuda", "cpu for hnsw-sq: this FAISS has no CAGRA")
     index = _untyped.GpuIndexCagra(_untyped.StandardGpuResources(), engine.vectors.shape[1], faiss.METRIC_L2)
     index.train(engine.vectors.astype(np.float32))
     return index

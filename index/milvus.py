@@ -46,7 +46,14 @@ from index.confidence import Calibration
 from index.contents import Census, Method, Outline
 from index.identity_map import read_identity_map, to_identities
 from index.recognition import Recognition
-from index.schema import ArtifactError, CorruptArtifactError, ForeignArtifactError, Frame, InvalidValueError
+from index.schema import (
+    ArtifactError,
+    CorruptArtifactError,
+    ForeignArtifactError,
+    Frame,
+    InvalidValueError,
+    UnavailableError,
+)
 from index.search import Rows, Vectors
 from index.store import FORMAT, Content, manifest_of
 from index.stores import Address
@@ -70,7 +77,7 @@ T = TypeVar("T")
 class MilvusStore:
     """The versions of an index in Milvus. Described at ``index.stores.Store``.
 
-    Raises ArtifactError, which every method may, where Milvus does not answer or refuses.
+    Raises UnavailableError, which every method may, where Milvus does not answer or refuses.
     """
 
     def __init__(self, address: Address, vector_index: str = "FLAT") -> None:
@@ -147,7 +154,7 @@ class MilvusStore:
     def _tidy(self, keep: int, used: set[str | None]) -> None:
         """Drops versions that are too old; of those that are kept for rollback none stays in Milvus's memory."""
         names = self.versions()
-        for name in names[:-keep]:
+        for name in set(names[:-keep]) - used:
             self._remove(name)
         for name in set(names[-keep:]) - used:
             for collection in _both(self.address, name):
@@ -497,7 +504,7 @@ def _refusals(address: Address) -> Iterator[None]:
         hint = "" if error.code != _NO_FILE or not address.uri.endswith(".db") else f" ({_ONE_PROCESS})"
         where = urlsplit(address.uri).netloc or address.uri  # a reason is told to clients, which it is nothing to
         told = error.message.replace(where, "its address")
-        raise ArtifactError(str(address), f"Milvus: {told}{hint}") from error
+        raise UnavailableError(str(address), f"Milvus: {told}{hint}") from error
 
 
 def _both(address: Address, version: str) -> tuple[str, str]:

@@ -11,6 +11,7 @@ from typing import Literal
 
 import faiss
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from index.kinds import (
@@ -49,7 +50,7 @@ class SearchConfig:
     Attributes:
         kind: auto: flat up to ``flat_up_to`` vectors; above, the first of ivf-sq with and without PCA that reaches the
             recall, or flat where neither does.
-        recall: of the k nearest; the fastest setting that reaches it is taken.
+        recall: of the k nearest; the fastest setting that reaches it beyond a standard error is taken.
         reduce: dimension of the candidates; None: 256, or the vectors' own where that is less.
         queries: of the index's own vectors, with which the recall is measured.
     """
@@ -79,6 +80,24 @@ class SearchConfig:
         """Of the candidates of vectors that have so many dimensions."""
         reduced = min(self.reduce or _REDUCED, of_vectors)
         return max(4, reduced - reduced % 4) if kind == "ivf-pq" else reduced
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A recall, as so many queries tell it, and its standard error."""
+
+    recall: float
+    error: float
+
+    @classmethod
+    def of(cls, shares: NDArray[np.float64]) -> Estimate:
+        """From (q,) the share of each query's neighbours that was found; without any nothing was missed."""
+        return cls(float(shares.mean()), float(shares.std() / np.sqrt(len(shares)))) if len(shares) else cls(1.0, 0.0)
+
+    @property
+    def least(self) -> float:
+        """What it is held to be: settings are chosen by the same queries, so that the luckiest would be taken."""
+        return self.recall - self.error
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +155,7 @@ class OwnTruth:
         order = np.argsort(dropped, axis=1, kind="stable")[:, :k]
         return np.take_along_axis(np.where(dropped, -1, rows), order, 1)
 
-    def recall(self, engine: Reranked) -> float:
+    def estimate(self, engine: Reranked) -> Estimate:
         """The share of the truth that candidates, re-ranked, hold, as if the query's group were not in the index.
 
         A row that is as near as the farthest of the truth counts too: frames of a camera that stands still are equal.
@@ -148,16 +167,19 @@ class OwnTruth:
         wanted = rerank(self.truth.queries, engine.vectors, self.truth.rows, self.truth.k)[0]
         there = np.isfinite(wanted)
         farthest = np.where(there, wanted, np.inf).min(axis=1, keepdims=True, initial=np.inf)
-        hits = (np.concatenate(found) >= farthest - _EQUAL).sum(axis=1)
         counts = there.sum(axis=1)
-        return float((hits[counts > 0] / counts[counts > 0]).mean()) if counts.any() else 1.0
+        hits = np.minimum((np.concatenate(found) >= farthest - _EQUAL).sum(axis=1), counts)
+        return Estimate.of(hits[counts > 0] / counts[counts > 0])
 
 
 def recall(found: Rows, truth: Rows) -> float:
     """The share of ``truth`` (q, k), -1 where there is none, that ``found`` (q, c) holds, whatever its order."""
+    return _estimate(found, truth).recall
+
+
+def _estimate(found: Rows, truth: Rows) -> Estimate:
     there = [(wanted[wanted >= 0], got) for wanted, got in zip(truth, found, strict=True)]
-    shares = [np.isin(wanted, got).mean() for wanted, got in there if len(wanted)]
-    return float(np.mean(shares)) if shares else 1.0
+    return Estimate.of(np.array([np.isin(wanted, got).mean() for wanted, got in there if len(wanted)]))
 
 
 @dataclass(frozen=True)
@@ -166,28 +188,35 @@ class Point:
 
     Attributes:
         latency_ms: of single queries, on one thread.
+        error: of the recall, one standard deviation.
     """
 
     effort: Effort
     recall: float
     latency_ms: float
+    error: float = 0.0
+
+    @property
+    def least(self) -> float:
+        """As ``Estimate.least``."""
+        return self.recall - self.error
 
 
 def curve(engine: Reranked, own: OwnTruth, target: float) -> list[Point]:
     """For each number of probes the least depth that reaches ``target``, or as much as more depth brings."""
     points: list[Point] = []
     for probes in _probes(engine.candidates, own.truth.k):
-        effort, share = _least_depth(engine.candidates, own, probes, target)
-        points.append(Point(effort, share, latency_ms(_with(engine, effort), own.truth)))
+        effort, found = _least_depth(engine.candidates, own, probes, target)
+        points.append(Point(effort, found.recall, latency_ms(_with(engine, effort), own.truth), found.error))
         # More probes than are needed only cost more.
-        if share >= target and sum(point.recall >= target for point in points) >= 3:
+        if found.least >= target and sum(point.least >= target for point in points) >= 3:
             break
     return points
 
 
 def fastest(points: Sequence[Point], target: float) -> Point | None:
     """Of those that reach ``target``."""
-    return min((p for p in points if p.recall >= target), key=lambda p: p.latency_ms, default=None)
+    return min((p for p in points if p.least >= target), key=lambda p: p.latency_ms, default=None)
 
 
 def latency_ms(engine: Engine, truth: Truth) -> float:
@@ -258,15 +287,15 @@ def built(kind: Kind, vectors: Stored, config: SearchConfig) -> faiss.Index:
 
 
 def best_plan(kind: Kind, engine: Reranked, own: OwnTruth, config: SearchConfig) -> tuple[Plan | None, float]:
-    """The fastest setting that reaches the recall, and the most that any reaches."""
+    """The fastest setting that reaches the recall, and the most that any reaches, each less its standard error."""
     points = curve(engine, own, config.recall)
-    for point in sorted((p for p in points if p.recall >= config.recall), key=lambda p: p.latency_ms):
-        measured = own.recall(_with(engine, point.effort))
-        if measured >= config.recall:
+    for point in sorted((p for p in points if p.least >= config.recall), key=lambda p: p.latency_ms):
+        measured = own.estimate(_with(engine, point.effort))
+        if measured.least >= config.recall:
             reduced = inner_index(engine.candidates).d
             asked = (own.truth.k, len(own.own), config.recall)
-            return Plan(kind, reduced, point.effort, measured, *asked, own.recalled), measured
-    return None, max(p.recall for p in points)
+            return Plan(kind, reduced, point.effort, measured.recall, *asked, own.recalled), measured.least
+    return None, max(p.least for p in points)
 
 
 def _tried(config: SearchConfig, dimension: int) -> list[tuple[Kind, int]]:
@@ -276,19 +305,20 @@ def _tried(config: SearchConfig, dimension: int) -> list[tuple[Kind, int]]:
     return [(config.kind, config.dimension(config.kind, dimension))]
 
 
-def _least_depth(index: faiss.Index, own: OwnTruth, probes: int, target: float) -> tuple[Effort, float]:
+def _least_depth(index: faiss.Index, own: OwnTruth, probes: int, target: float) -> tuple[Effort, Estimate]:
     """Re-ranking finds whatever the candidates hold, so that their order says it for every depth at once."""
     k = max(1, own.truth.k)
     deepest = _deepest(index, probes, k)
     candidates = candidate_rows(index, own.truth.queries, probes, k * deepest + own.hidden)
     candidates = own.others(candidates, k * deepest)
-    shares: list[float] = []
+    found: list[Estimate] = []
     for depth in (depth for depth in _DEPTHS if depth <= deepest):
-        shares.append(recall(candidates[:, : k * depth], own.truth.rows))
-        if shares[-1] >= target:
+        found.append(_estimate(candidates[:, : k * depth], own.truth.rows))
+        if found[-1].least >= target:
             break
-    best = int(np.argmax(np.array(shares) >= min(target, max(shares) - 1e-3)))  # no depth for nothing
-    return Effort(probes, _DEPTHS[best]), shares[best]
+    least = np.array([estimate.least for estimate in found])
+    best = int(np.argmax(least >= min(target, least.max() - 1e-3)))  # no depth for nothing
+    return Effort(probes, _DEPTHS[best]), found[best]
 
 
 def _deepest(index: faiss.Index, probes: int, k: int) -> int:
@@ -297,10 +327,10 @@ def _deepest(index: faiss.Index, probes: int, k: int) -> int:
 
 
 def _probes(index: faiss.Index, k: int) -> list[int]:
-    """What comes into question: no more lists than there are, no fewer nodes than are asked for."""
+    """What comes into question: all lists where they are few, no fewer nodes than are asked for."""
     inner = inner_index(index)
     if isinstance(inner, faiss.IndexIVF):
-        return [probes for probes in _PROBES if probes <= inner.nlist]
+        return sorted({min(probes, inner.nlist) for probes in _PROBES})
     return [probes for probes in _PROBES if probes >= k] or [k]
 
 

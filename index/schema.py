@@ -109,6 +109,10 @@ class ForeignArtifactError(ArtifactError):
     """Not made by nearpose, or by an incompatible version."""
 
 
+class UnavailableError(ArtifactError):
+    """What keeps it does not answer, or refuses, now."""
+
+
 class EncoderMismatchError(ArtifactError):
     """Vectors of one encoder opened with another."""
 

@@ -165,8 +165,8 @@ def rollback(root: Path, version: str | None = None) -> str:
         version = older[-1]
     if version not in names:
         raise InvalidValueError("version", version, f"one of {', '.join(names)}")
-    verify_version(root / "versions" / version)
-    with _alone(root):
+    with _alone(root):  # a build that ends meanwhile might remove it
+        verify_version(root / "versions" / version)
         _switch(root, version)
     return version
 
@@ -250,12 +250,17 @@ def write_version(root: Path, content: Content, keep: int = 5, base: str | None 
         name = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}Z"
         with _draft_of(folder / name) as draft:
             _fill(draft, content)
-            IndexVersion(draft)
+            IndexVersion(draft, "cpu")
         _switch(root, name)
-    for old in versions(root)[:-keep]:
-        (folder / old).rename(folder / f".{old}.removed")  # at once: nobody ever sees half a version
-        shutil.rmtree(folder / f".{old}.removed", ignore_errors=True)  # another build may help
+        _remove_old(folder, keep, name)
     return name
+
+
+def _remove_old(folder: Path, keep: int, current: str) -> None:
+    """Removes all but the last versions; never the current one, which is not the last where a clock was put back."""
+    for old in (name for name in versions(folder.parent)[:-keep] if name != current):
+        (folder / old).rename(folder / f".{old}.removed")  # at once: nobody ever sees half a version
+        shutil.rmtree(folder / f".{old}.removed", ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -135,7 +135,7 @@ def store_at(location: Location, milvus_index: str = "FLAT") -> Store:
 
     Raises:
         InvalidValueError: no such location can be.
-        ArtifactError: Milvus does not answer.
+        UnavailableError: Milvus does not answer.
     """
     if not is_milvus(location):
         return Folder(Path(location))

@@ -89,18 +89,18 @@ def picked(measured: Sequence[Measured], config: SearchConfig, vectors: int) -> 
         return flat[0]
     reaching = [(best.latency_ms, m) for m in measured if (best := m.best(config.recall)) is not None]
     if not reaching:
-        most = max(point.recall for m in measured for point in m.points)
+        most = max(point.least for m in measured for point in m.points)
         raise InvalidValueError("recall", config.recall, f"at most {most:.3f}, which the kinds that were tried reach")
     return min(reaching, key=lambda pair: pair[0])[1]
 
 
 def table(measured: Sequence[Measured], target: float) -> str:
-    """As lines to print; a star where the recall is reached."""
+    """As lines to print; a star where the recall is reached beyond a standard error."""
     lines = [f"{'kind':9} {'dims':>5} {'memory':>10} {'probes':>7} {'depth':>6} {'recall':>7} {'ms':>9}"]
     for m in measured:
         for point in m.points:
             settings = f"{point.effort.probes:7} {point.effort.depth:6}" if m.kind != "flat" else f"{'':7} {'':6}"
-            mark = " *" if point.recall >= target else ""
+            mark = " *" if point.least >= target else ""
             row = f"{m.kind:9} {m.dimension:5} {m.memory / 1e6:7.1f} MB {settings}"
             lines.append(f"{row} {point.recall:7.4f} {point.latency_ms:9.3f}{mark}")
     return "\n".join(lines)

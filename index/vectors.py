@@ -66,7 +66,7 @@ def write_vectors(
     plan, candidates = choose(stored, config, carried, objects)
     if candidates is None:
         return _write_flat(file, vectors, config)
-    faiss.write_index(candidates, str(folder / f"{name}.faiss"))
+    _write(candidates, folder / f"{name}.faiss")
     return plan
 
 
@@ -93,6 +93,13 @@ def _read(file: Path) -> Any:
         raise CorruptArtifactError(file, f"FAISS cannot read it ({error})") from None
 
 
+def _write(candidates: faiss.Index, file: Path) -> None:
+    try:
+        faiss.write_index(candidates, str(file))
+    except RuntimeError as error:  # as of a full disk
+        raise OSError(str(error)) from error
+
+
 def _write_flat(file: Path, vectors: Stored, config: SearchConfig) -> Plan:
     _saved(file, vectors, np.dtype(np.float32))
     return Plan.flat(vectors.shape[1], config.k, config.recall)
@@ -100,10 +107,11 @@ def _write_flat(file: Path, vectors: Stored, config: SearchConfig) -> Plan:
 
 def _saved(file: Path, vectors: Stored, dtype: np.dtype[Any]) -> Stored:
     """``vectors`` written as ``dtype``, and mapped."""
-    saved = np.lib.format.open_memmap(file, "w+", dtype, vectors.shape)
-    for start in range(0, len(vectors), _COPIED_AT_ONCE):
-        saved[start : start + _COPIED_AT_ONCE] = vectors[start : start + _COPIED_AT_ONCE]
-    saved.flush()
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": vectors.shape}
+    with file.open("wb") as out:  # not into a mapping: a full disk would kill the process (SIGBUS), not raise
+        np.lib.format.write_array_header_1_0(out, header)
+        for start in range(0, len(vectors), _COPIED_AT_ONCE):
+            out.write(np.ascontiguousarray(vectors[start : start + _COPIED_AT_ONCE], dtype).data)
     return np.asarray(np.load(file, mmap_mode="r", allow_pickle=False))
 
 

@@ -46,7 +46,7 @@ _OF_ACCESS = {
 }
 _EVERYWHERE = {
     "500": "The server failed; its log tells more under the request id.",
-    "503": "Not ready, overloaded, or not answered in time.",
+    "503": "Not ready, overloaded, not answered in time, or the index does not answer.",
 }
 _WITH_BODY = {
     "400": "The body is not a well-formed form.",

@@ -16,7 +16,15 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from index.schema import GeometryError, ImageError, InvalidValueError, NearposeError, NoPoseError, OutOfViewError
+from index.schema import (
+    GeometryError,
+    ImageError,
+    InvalidValueError,
+    NearposeError,
+    NoPoseError,
+    OutOfViewError,
+    UnavailableError,
+)
 from service.annotate.draft import NoDraftError
 from service.annotate.pictures import MissingPictureError
 from service.annotate.store import ConflictError, ReadOnlyError, UnknownCaptureError, UnreadableCaptureError
@@ -55,7 +63,8 @@ class Problem(BaseModel):
         description="Which kind, stable: `urn:nearpose:problem:` and one of `invalid-value`, `unknown-frame`, "
         "`unknown-object`, `unknown-capture`, `unreadable-capture`, `missing-picture`, `conflict`, `read-only`, "
         "`revision-required`, `misdirected`, `no-draft`, `geometry`, `no-pose`, `unreadable-image`, `key-reused`, "
-        "`body-too-large`, `body-timeout`, `unauthorized`, `rate-limited`, `not-ready`, `draining`, `overloaded`, "
+        "`body-too-large`, `body-timeout`, `unauthorized`, `rate-limited`, `not-ready`, `index-unavailable`, "
+        "`draining`, `overloaded`, "
         "`timeout`, `enrolment-unavailable`, "
         "`storage-full`, `internal`; or `about:blank`, where the status says it all."
     )
@@ -164,6 +173,7 @@ _KINDS: dict[type[Exception], tuple[int, str, str, str | None]] = {
     OutOfViewError: (422, "geometry", "The parts of the query do not fit together", "rect"),
     NoPoseError: (422, "no-pose", "None of the neighbours has a pose", None),
     ImageError: (422, "unreadable-image", "The image cannot be read", "image"),
+    UnavailableError: (503, "index-unavailable", "The index does not answer", None),
     NotReadyError: (503, "not-ready", "No index is loaded", None),
     DrainingError: (503, "draining", "The server is about to stop", None),
     OverloadedError: (503, "overloaded", "Too many requests at once", None),
@@ -191,8 +201,13 @@ def problem_from_error(error: Exception) -> Problem:
         if cls in _KINDS:
             status, slug, title, field = _KINDS[cls]
             named = {"field": field, **_named(error)}
-            return Problem(type=_kind(slug), title=title, status=status, detail=str(error), **named)
+            return Problem(type=_kind(slug), title=title, status=status, detail=_detail(error), **named)
     raise error
+
+
+def _detail(error: Exception) -> str:
+    """What is wrong; where an index lies is nothing to clients."""
+    return "what keeps the index does not answer now" if isinstance(error, UnavailableError) else str(error)
 
 
 def internal_problem(request_id: str) -> Problem:
@@ -239,6 +254,8 @@ def _allowed(request: Request) -> dict[str, str]:
 def _refusal(scope: Scope, error: Exception) -> Response:
     problem = problem_from_error(error)
     logger.info("request %s refused: %r", scope["request_id"], problem.detail)
+    if isinstance(error, UnavailableError):
+        logger.warning("request %s: %s", scope["request_id"], error)
     mark_refused(scope, problem)
     return problem_response(problem, getattr(error, "headers", None))
 

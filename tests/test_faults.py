@@ -102,6 +102,16 @@ def test_a_full_disk_leaves_the_old_version(tmp_path, encoder):  # noqa: F811
     assert [p.name for p in (root / "versions").iterdir()] == [name]
 
 
+def test_a_clock_that_was_put_back_does_not_cost_the_newest_version(tmp_path, encoder):  # noqa: F811
+    root = tmp_path / "index"
+    ahead = [write(root, encoder, seed=seed) for seed in range(2)]
+    for name in ahead:
+        (root / "versions" / name).rename(root / "versions" / f"2999{name[4:]}")
+    name = write(root, encoder, seed=2, keep=2)
+    assert current_version(root) == name
+    assert open_index(root).thumbnail(0) == b"jpeg 2 0"
+
+
 @pytest.mark.parametrize("file", ["manifest.json", "vectors.npy", "frames.parquet", "encoder/encoder.json"])
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "gone"])
 def test_a_damaged_version_does_not_replace_the_one_that_answers(tmp_path, file, damage):

@@ -6,7 +6,9 @@ import contextlib
 import dataclasses
 import json
 import re
+import resource
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -405,6 +407,26 @@ def test_a_budget_that_is_used_up_ends_the_run_and_a_larger_one_goes_on(bucket, 
         assert "cup/batch-1/6" not in names(tmp_path)
         assert (report(tmp_path)["fetched"], report(tmp_path)["left"]) == (2, 3)
         fetch(tmp_path, config(url, disk_gb=0.01), announce=lambda _: None)
+    assert len(names(tmp_path)) == 5
+
+
+def test_a_full_disk_ends_the_run_with_its_reason_and_the_next_goes_on(bucket, tmp_path, capsys):
+    """The system refuses to let files grow, as it does on a full disk."""
+    padded(bucket, 1_000_000)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    with bucket.served() as url:
+        command = ["fetch", "objectron", str(tmp_path), "--categories", "cup", "--url", url, "--jobs", "2"]
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+            assert main(command) == 1
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+            signal.signal(signal.SIGXFSZ, ignored)
+        told = capsys.readouterr().err.splitlines()[-1]
+        assert told == f"error: {tmp_path}: File too large; the same command goes on from here"
+        assert (report(tmp_path)["fetched"], report(tmp_path)["left"]) == (0, 5)
+        assert main(command) == 0
     assert len(names(tmp_path)) == 5
 
 

@@ -155,8 +155,8 @@ def test_equal_vectors_stand_for_one_another():
     vectors = np.repeat(clustered(100), 6, axis=0).astype(np.float16)
     own = OwnTruth.of(vectors, config())
     index = built("ivf-sq", vectors, config("ivf-sq"))
-    assert own.recall(Reranked(index, vectors, EVERYTHING)) == 1.0
-    assert own.recall(Reranked(index, vectors, Effort(1, 1))) < 1.0
+    assert own.estimate(Reranked(index, vectors, EVERYTHING)) == recall.Estimate(1.0, 0.0)
+    assert own.estimate(Reranked(index, vectors, Effort(1, 1))).recall < 1.0
 
 
 def test_recall_is_the_share_that_was_found():
@@ -170,10 +170,16 @@ def test_what_the_plan_promises_is_what_the_opened_engine_finds(tmp_path, kind):
     stored, engine = open_vectors(tmp_path, "vectors", plan)
     assert (plan.kind, stored.dtype, plan.queries) == (kind, np.float16, 60)
     assert np.array_equal(stored, vectors.astype(np.float16))
-    found = OwnTruth.of(stored, config(kind)).recall(engine)
-    assert found == pytest.approx(plan.recall, abs=1e-9)
-    assert found >= plan.target == 0.95
+    found = OwnTruth.of(stored, config(kind)).estimate(engine)
+    assert found.recall == pytest.approx(plan.recall, abs=1e-9)
+    assert found.least >= plan.target == 0.95
     assert Plan.from_manifest(json.loads(json.dumps(plan.to_manifest())), 32) == plan
+
+
+def test_candidates_that_cannot_be_written_are_an_error_of_the_system(tmp_path):
+    (tmp_path / "vectors.faiss").mkdir()
+    with pytest.raises(OSError, match=r"vectors\.faiss"):
+        write_vectors(tmp_path, "vectors", clustered(300), config("ivf-sq"))
 
 
 def test_auto_is_flat_while_small_and_ivf_above(tmp_path):
@@ -191,10 +197,24 @@ def test_auto_falls_back_to_flat_and_says_so(tmp_path, monkeypatch, caplog):
     assert not (tmp_path / "vectors.faiss").exists()
 
 
+def test_an_estimate_is_held_to_be_a_standard_error_less():
+    shares = np.array([1.0, 1.0, 0.5, 1.0])
+    assert recall.Estimate.of(shares) == recall.Estimate(0.875, pytest.approx(np.std(shares) / 2))
+    assert recall.Estimate.of(shares).least == pytest.approx(0.875 - np.sqrt(3) / 16)
+    assert recall.Estimate.of(np.array([])).least == 1.0
+
+
+def test_a_recall_that_is_reached_by_chance_does_not_count():
+    point = recall.Point
+    lucky, sure = point(Effort(1, 1), 0.981, 0.1, 0.004), point(Effort(8, 1), 0.985, 0.5, 0.004)
+    assert recall.fastest([lucky, sure], 0.98) is sure
+    assert recall.fastest([lucky], 0.98) is None
+
+
 def test_a_kind_that_cannot_reach_the_recall_is_refused():
-    vectors = unit_vectors(600, 64)  # without any structure, in two dimensions
+    vectors = unit_vectors(600, 64)  # without any structure, in two dimensions, and half of them are looked at
     with pytest.raises(InvalidValueError, match="at most 0"):
-        choose(vectors, config("ivf-sq", recall=1.0, reduce=2, k=100))
+        choose(vectors, config("ivf-sq", recall=1.0, reduce=2, k=5))
 
 
 @pytest.mark.parametrize(
@@ -313,7 +333,7 @@ def test_a_version_takes_over_the_candidates_of_the_one_before(tmp_path, kind, c
     plan = write_vectors(tmp_path / "new", "vectors", after, config(kind), Previous(tmp_path / "old", source))
     assert bool(trained) == (kind == "hnsw-sq" and change != "added")  # a graph only grows
     stored, engine = open_vectors(tmp_path / "new", "vectors", plan)
-    assert OwnTruth.of(stored, config(kind)).recall(engine) == pytest.approx(plan.recall)
+    assert OwnTruth.of(stored, config(kind)).estimate(engine).recall == pytest.approx(plan.recall)
     assert plan.recall >= 0.95
     everything = Reranked(engine.candidates, after, EVERYTHING)
     assert np.array_equal(everything.search(after[::7], 1)[1][:, 0], np.arange(len(after))[::7])
@@ -391,6 +411,15 @@ def test_without_a_gpu_the_cpu_searches_and_it_is_said(caplog):
     assert not caplog.records
     assert engine_on("cuda", flat) is flat
     assert "FAISS sees no GPU" in caplog.text
+
+
+def test_a_graph_that_no_gpu_can_walk_stays_on_the_cpu_and_it_is_said(monkeypatch, caplog):
+    monkeypatch.setattr("index.gpu.gpu_count", lambda: 1)
+    monkeypatch.delattr(faiss, "GpuIndexCagra", raising=False)  # as in the wheel on PyPI
+    vectors = clustered(300).astype(np.float16)
+    graph = Reranked(built("hnsw-sq", vectors, config("hnsw-sq")), vectors, EVERYTHING)
+    assert engine_on("auto", graph) is graph
+    assert "hnsw-sq is searched on the CPU" in caplog.text
 
 
 @pytest.mark.skipif(gpu_count() == 0, reason="no GPU that FAISS sees")

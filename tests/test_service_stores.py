@@ -126,7 +126,11 @@ def test_a_milvus_that_is_gone_is_told_of_without_its_place(tmp_path):
         client = running.__enter__()
         assert posted(client, standing_frame(category="cup")).status_code == 200
     try:
-        assert posted(client, standing_frame(category="cup")).status_code == 500
+        refused = posted(client, standing_frame(category="cup"))
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+        assert refused.json()["type"] == "urn:nearpose:problem:index-unavailable"
+        assert url.removeprefix("http://") not in refused.text
+        assert client.get("/frames/none").json()["status"] == 503
         wait_until(lambda: client.get("/readyz").json()["failure"] is not None, 60)
         answer = client.get("/readyz").json()
         assert answer["index"] == version

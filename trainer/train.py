@@ -198,8 +198,9 @@ class Learner(lightning.LightningModule):  # type: ignore[misc]
         """Sets the next step's rate; ends the run when its steps or its minutes are used up."""
         progress = (self.global_step + 0.5) / self.trainer.estimated_stepping_batches
         if self._config.max_minutes is not None:
-            # All processes must agree, or their weights would part.
-            minutes = self.trainer.strategy.reduce(torch.tensor(self._minutes()), reduce_op="mean")
+            # All processes must agree, or their weights would part. NCCL exchanges what is on a GPU alone.
+            minutes = torch.tensor(self._minutes(), device=self.device)
+            minutes = self.trainer.strategy.reduce(minutes, reduce_op="mean")
             progress = max(progress, float(minutes) / self._config.max_minutes)
         self.optimizers().param_groups[0]["lr"] = learning_rate(self._config, progress)
         self.trainer.should_stop |= progress >= 1

@@ -9,7 +9,7 @@ from index.schema import NearposeError
 
 
 class DiskFullError(NearposeError):
-    """No more fits into the disk budget."""
+    """No more fits into the disk budget, or onto the disk."""
 
 
 class DiskBudget:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import json
 from collections.abc import Callable, Generator, Iterator
@@ -13,14 +14,15 @@ from typing import Any
 
 from tqdm import tqdm
 
-from index.schema import InvalidValueError
+from index.schema import ArtifactError, InvalidValueError, NearposeError
 from trainer.captures.shot import CaptureError
 from trainer.fetch.bucket import Item, part_of, size_of, url_of, write_whole
-from trainer.fetch.budget import DiskBudget
+from trainer.fetch.budget import DiskBudget, DiskFullError
 from trainer.fetch.download import DownloadError, Server
 from trainer.fetch.plan import FetchConfig, Plan, make_plan
 
 REPORT = "fetch.json"
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _MANY_IN_A_ROW = 10  # failures, after which the fault is not the single file's
 
 
@@ -40,7 +42,7 @@ def fetch(captures: Path, config: FetchConfig, announce: Callable[[str], object]
 
     ``announce`` is given the plan first. Failures are collected in ``<captures>/fetch.json``; the next run tries them
     again. Raises DownloadError when the lists cannot be had or everything fails, DiskFullError when the budget is used
-    up.
+    up or the disk is full.
     """
     with _plan(captures, config) as (plan, server):
         announce(plan.text())
@@ -61,8 +63,15 @@ def _plan(captures: Path, config: FetchConfig) -> Iterator[tuple[Plan, Server]]:
     server = Server(config.patience, config.jobs)
     try:
         yield make_plan(captures, config, server), server
+    except OSError as error:
+        raise _unwritable(captures, error) from error
     finally:
         server.close()
+
+
+def _unwritable(captures: Path, error: OSError) -> NearposeError:
+    told = f"{captures}: {error.strerror or error}; the same command goes on from here"
+    return DiskFullError(told) if error.errno in _FULL else ArtifactError(captures, str(error))
 
 
 def summary(captures: Path) -> str:
@@ -142,7 +151,8 @@ class _Run:
         size, reduced = size_of(part), self._reduced(item, part)
         part.unlink()
         self._promise(item, len(reduced))
-        write_whole(item.kept, part, reduced)
+        # By another name: half of it must not be taken for half of the file.
+        write_whole(item.kept, part.with_suffix(".kept"), reduced)
         return Outcome(item.key, size, len(reduced), checksums)
 
     def _prepare(self, item: Item) -> None:
