@@ -42,8 +42,10 @@ SERVERS = {
 def serving(arguments: list[str], index: Path, port: int) -> Iterator[tuple[str, int]]:
     """A server in processes of its own; its address as soon as it answers, and the first process's id."""
     command = [sys.executable, *arguments, "--index", str(index), "--port", str(port)]
+    # Each with the threads that it takes by itself: PyTorch all cores, this service one a request.
+    own = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
     with subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        command, env=own, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     ) as group:
         url = f"http://127.0.0.1:{port}"
         try:
@@ -108,7 +110,6 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8790)
     parser.add_argument("--only", nargs="*", choices=SERVERS, default=list(SERVERS))
     options = parser.parse_args()
-    os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count() or 1))
     result: dict[str, Any] = {"encoder alone": encoder_alone(options.index, options.seconds)}
     for i, name in enumerate(options.only):
         with serving(SERVERS[name], options.index, options.port + i) as (url, _):
