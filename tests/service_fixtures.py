@@ -98,8 +98,8 @@ def open_colours(folder: Path, device: str = "auto") -> ColourEncoder:
     return encoder
 
 
-def wait_until(condition, timeout_s: float = 20) -> None:
-    """Returns as soon as ``condition()`` holds."""
+def wait_until(condition, timeout_s: float = 120) -> None:
+    """Returns as soon as ``condition()`` holds; a fresh clone's first service compiles the fit, some 20 s of a core."""
     end = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < end, "it did not happen in time"
