@@ -63,7 +63,7 @@ def test_a_version_that_does_not_open_leaves_the_one_before(live, root, caplog):
             live.refresh()
     assert live.snapshot.index.version == good
     assert live.failure == Failure(broken, "made to fail")
-    assert len(caplog.records) == 1
+    assert len([r for r in caplog.records if r.levelno >= logging.WARNING]) == 1
     repaired = build_index(root, "v3")
     live.refresh()
     assert (live.snapshot.index.version, live.failure) == (repaired, None)
