@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
@@ -20,11 +22,12 @@ from index.schema import InvalidValueError
 from trainer.__main__ import main
 from trainer.baselines import RawPixels
 from trainer.evaluate import EvaluateConfig, Evaluation
+from trainer.rebuild import Stages
 from trainer.report.source import read_source
 from trainer.report.write import report
 from trainer.retrieve import retrieve
 from trainer.sweep.board import DONE, FAILED, Board, Status
-from trainer.sweep.job import EVALUATION, Job, run
+from trainer.sweep.job import EVALUATION, Job, make_encoder, run
 from trainer.sweep.lines import Line, chosen
 from trainer.sweep.plan import SweepConfig, budget, jobs_of
 from trainer.sweep.run import PROBLEM, failed, last_line, sweep
@@ -68,6 +71,37 @@ def test_a_job_is_read_as_it_was_written(small_run, tmp_path):
     ((folder, job),) = jobs_of(small_run.frames, tmp_path, config)
     job.write(folder)
     assert Job.read(folder) == job
+
+
+def test_rows_learn_from_other_frames_where_they_are_given(small_run, tmp_path):
+    own = SweepConfig(tuple(chosen(["nearby-lc"])), TINY)
+    other = dataclasses.replace(own, source=_first_tracks(small_run.frames, tmp_path / "unlabelled", 2))
+    weights = []
+    for name, config in (("own", own), ("other", other)):
+        ((folder, job),) = jobs_of(small_run.frames, tmp_path / name, config)
+        job.write(folder)
+        assert Job.read(folder) == job
+        make_encoder(job, folder, Stages(folder))
+        weights.append(Spec.read(folder / "encoder").digest)
+        assert job.frames == small_run.frames.resolve()  # what it is measured on
+    assert weights[0] != weights[1]
+
+
+def test_a_sweep_that_learns_from_other_frames_is_another_sweep(small_run, tmp_path):
+    config = SweepConfig(tuple(chosen(["bounds"])), TINY, evaluate=EvaluateConfig(queries=12))
+    sweep(small_run.frames, tmp_path, config)
+    with pytest.raises(InvalidValueError, match="source"):
+        sweep(small_run.frames, tmp_path, dataclasses.replace(config, source=small_run.frames))
+
+
+def _first_tracks(frames: Path, out: Path, count: int) -> Path:
+    """A copy of ``frames`` with the first ``count`` sequences of its training split alone."""
+    shutil.copytree(frames, out)
+    table = pq.read_table(out / "frames.parquet")
+    train = table.filter(pc.equal(table["split"], "train"))
+    names = pc.unique(train["sequence"])[:count]
+    pq.write_table(train.filter(pc.is_in(train["sequence"], names)), out / "frames.parquet")
+    return out
 
 
 @pytest.fixture(scope="module")

@@ -34,7 +34,11 @@ RETRIEVAL = "retrieval.json"  # where no frame has a box, and there is more than
 
 @dataclass(frozen=True)
 class Job:
-    """What a row is made from. ``data``: the digest of the frames' table; ``train``: also of a random network."""
+    """What a row is made from. ``data``: the digest of the frames' table; ``train``: also of a random network.
+
+    ``source``: the frames that are learnt from, and ``source_data`` their table's digest; None: ``frames``, which the
+    row is measured on.
+    """
 
     name: str
     label: str
@@ -45,6 +49,8 @@ class Job:
     train: TrainConfig
     evaluate: EvaluateConfig
     encoder: Path | None = None
+    source: Path | None = None
+    source_data: str | None = None
 
     def write(self, folder: Path) -> None:
         """To ``folder``, which is made."""
@@ -60,7 +66,8 @@ class Job:
             content["evaluate"] = EvaluateConfig(**{**content["evaluate"], **lists})
             content["train"] = TrainConfig(**content["train"])
             content["frames"] = Path(content["frames"])
-            content["encoder"] = content["encoder"] and Path(content["encoder"])
+            for name in ("encoder", "source"):
+                content[name] = content.get(name) and Path(content[name])
             return cls(**content)
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise CorruptArtifactError(folder / JOB, f"is no row of a sweep ({error})") from error
@@ -82,15 +89,16 @@ def make_encoder(job: Job, folder: Path, stages: Stages) -> Path | None:
     """
     encoder = folder / "encoder"
     if job.kind == "learnt":
-        training, inputs = folder / "training", {"config": asdict(job.train), "data": job.data}
-        stages.run("train", inputs, training / CHECKPOINT, lambda: train(job.frames, training, job.train))
+        training, inputs = folder / "training", {"config": asdict(job.train), "data": job.source_data or job.data}
+        source = job.source or job.frames
+        stages.run("train", inputs, training / CHECKPOINT, lambda: train(source, training, job.train))
         stages.run("export", inputs, encoder, lambda: export(training, encoder))
     elif job.kind == "random":
         drawn = {"architecture": job.train.architecture, "size": job.train.input_size, "seed": job.seed}
         stages.run("export", drawn, encoder, lambda: export_random(job.train, encoder, job.seed))
     elif job.encoder is not None:
-        source = job.encoder
-        stages.run("export", {"given": Spec.read(source).digest}, encoder, lambda: export_pretrained(encoder, source))
+        given = job.encoder
+        stages.run("export", {"given": Spec.read(given).digest}, encoder, lambda: export_pretrained(encoder, given))
     else:
         return None
     return encoder

@@ -36,6 +36,7 @@ class SweepConfig:
     seeds: int = 1
     jobs: int | None = None  # rows at a time; None: one, or one a GPU
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    source: Path | None = None  # frames to learn from, of which no label is used; None: those that are measured on
 
     def __post_init__(self) -> None:
         if not self.strategies:
@@ -63,6 +64,7 @@ def budget(preset: str, minutes: float | None = None, epochs: int | None = None,
 def jobs_of(frames: Path, out: Path, config: SweepConfig) -> Iterator[tuple[Path, Job]]:
     """Every row's folder and what is to be done there; all rows with the first seed come first."""
     data = file_digest(frames / "frames.parquet")
+    source_data = file_digest(config.source / "frames.parquet") if config.source else None
     for seed in range(config.seeds):
         for strategy in config.strategies:
             if seed and not strategy.seeded:
@@ -80,5 +82,7 @@ def jobs_of(frames: Path, out: Path, config: SweepConfig) -> Iterator[tuple[Path
                     strategy.config(config.base, seed),
                     config.evaluate,
                     strategy.encoder,
+                    config.source and config.source.resolve(),
+                    source_data,
                 ),
             )

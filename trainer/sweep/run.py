@@ -103,9 +103,11 @@ def _conclude(status: Status, folder: Path, code: int) -> None:
 def _claim(out: Path, frames: Path, config: SweepConfig) -> None:
     """Makes ``out`` the folder of this sweep, unless it is another's; rows may come to it later."""
     plan = {"frames": str(frames.resolve()), "budget": asdict(config.base)}
+    if config.source:
+        plan["source"] = str(config.source.resolve())
     file = out / PLAN
     if file.exists() and (there := json.loads(file.read_text())) != plan:
-        differing = [name for name in plan if plan[name] != there.get(name)]
+        differing = [name for name in plan | there if plan.get(name) != there.get(name)]
         raise InvalidValueError("sweep", differing, f"those of the sweep in {out}, or go to another folder")
     out.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(plan, indent=2) + "\n")
