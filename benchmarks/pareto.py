@@ -1,0 +1,255 @@
+"""One vector for the pose and the identity: what each way to learn it keeps of both, and the Pareto front.
+
+    python -m trainer film runs/large/captures --train-objects 100 --test-objects 10
+    python -m trainer ingest runs/large/captures runs/large/frames
+    python -m benchmarks.pareto runs/large/frames --work runs/pareto
+
+The paper trades one for the other by its pairs: nearby ones keep the pose, distant ones the identity. Compared under
+one budget:
+
+    single          NT-Xent (temperature 0.1) on nearby pairs, on distant ones, and on mixtures of them
+    two projectors  pose and identity each in a head of its own (``trainer.pose_identity``), weighted
+    joint           two encoders' vectors side by side, so that a similarity is the weighted mean of theirs
+    with SimSiam    rows of a sweep (``--sweep``), single and joint
+
+and, without training, the encoder that ships joined with its identity map, weighted. Pose: share of boxes with 3D IoU
+above 0.5, the nearest frame's by the paper's transfer and the service's fit; identity: mAP in the *other* video of the
+query's object; each with its 95 % interval over test videos. A run that is interrupted goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.encoder import Encoder, file_digest, open_encoder
+from index.identity_map import read_identity_map, to_identities
+from trainer.config import TrainConfig
+from trainer.evaluate import EvaluateConfig, evaluate_encoder
+from trainer.evaluate.schema import Evaluation
+from trainer.pretrained import PRETRAINED
+from trainer.rebuild import Stages
+from trainer.sweep.job import Job, make_encoder
+from trainer.sweep.plan import budget
+
+RESULT = Path(__file__).parent / "results" / "pareto.json"
+PICTURE = Path(__file__).parents[1] / "docs" / "pareto.png"
+NAME = "encoder"  # the line's, in each evaluation
+WEIGHTS = (0.25, 0.5, 0.75)  # of the first of two that are joined
+
+Vectors = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Joined:
+    """Encoders of one input size as one: its similarity is the weighted mean of theirs. Weights sum to 1."""
+
+    parts: tuple[Encoder, ...]
+    weights: tuple[float, ...]
+
+    @property
+    def input_size(self) -> int:
+        return self.parts[0].input_size
+
+    @property
+    def dimension(self) -> int:
+        return sum(part.dimension for part in self.parts)
+
+    @property
+    def digest(self) -> str:
+        return "+".join(f"{w:g} {part.digest}" for part, w in zip(self.parts, self.weights, strict=True))
+
+    def crop(self, image: NDArray[np.uint8], rect: Sequence[float]) -> NDArray[np.uint8]:
+        return self.parts[0].crop(image, rect)
+
+    def embed(self, crops: NDArray[np.uint8]) -> Vectors:
+        rows = [part.embed(crops) * np.float32(w**0.5) for part, w in zip(self.parts, self.weights, strict=True)]
+        return np.concatenate(rows, axis=1)
+
+
+@dataclass(frozen=True)
+class Identities:
+    """The vectors that tell objects apart: the encoder's, mapped by its identity map (e, d)."""
+
+    encoder: Encoder
+    identity_map: Vectors
+
+    @property
+    def input_size(self) -> int:
+        return self.encoder.input_size
+
+    @property
+    def dimension(self) -> int:
+        return len(self.identity_map)
+
+    @property
+    def digest(self) -> str:
+        return f"identities of {self.encoder.digest}"
+
+    def crop(self, image: NDArray[np.uint8], rect: Sequence[float]) -> NDArray[np.uint8]:
+        return self.encoder.crop(image, rect)
+
+    def embed(self, crops: NDArray[np.uint8]) -> Vectors:
+        return to_identities(self.identity_map, self.encoder.embed(crops))
+
+
+@dataclass(frozen=True)
+class Point:
+    """One way to a vector. ``family``: what is drawn in one colour."""
+
+    family: str
+    label: str
+    encoder: Encoder
+
+
+def trained(base: TrainConfig) -> dict[str, tuple[str, TrainConfig]]:
+    """What is learnt here: a family and a config by label."""
+    plain = replace(base, loss="ntxent", temperature=0.1, augmentation="lc", window="own", together=2)
+    rows = {"nearby": replace(plain, pairs="nearby"), "distant": replace(plain, pairs="distant")}
+    rows |= {f"mixed, {share:.0%} distant": replace(plain, pairs="mixed", distant=share) for share in WEIGHTS}
+    heads = replace(plain, loss="pose_identity", pairs="mixed")
+    two = {f"two projectors, identity {weight:g}": replace(heads, identity=weight) for weight in (0.3, 0.5, 0.7)}
+    return {k: ("NT-Xent, one projector", v) for k, v in rows.items()} | {
+        k: ("two projectors", v) for k, v in two.items()
+    }
+
+
+def learn(job: Job, folder: Path) -> Path:
+    """Trains and exports one of them, unless that is done."""
+    artefact = make_encoder(job, folder, Stages(folder))
+    assert artefact is not None
+    return artefact
+
+
+def learn_all(frames: Path, work: Path, base: TrainConfig, jobs: int) -> dict[str, tuple[str, Path]]:
+    """Family and encoder artefact by label; ``jobs`` are trained at a time."""
+    data, rows = file_digest(frames / "frames.parquet"), trained(base)
+    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+        running = {
+            label: pool.submit(
+                learn,
+                Job(label, label, "learnt", config.seed, frames.resolve(), data, config, EvaluateConfig()),
+                work / "rows" / label.replace(", ", "-").replace(" ", "-").replace("%", ""),
+            )
+            for label, (_, config) in rows.items()
+        }
+        return {label: (rows[label][0], future.result()) for label, future in running.items()}
+
+
+def points(learnt: dict[str, tuple[str, Path]], sweep: Path | None) -> Iterator[Point]:
+    """All that is compared."""
+    opened = {label: (family, open_encoder(path)) for label, (family, path) in learnt.items()}
+    yield from (Point(family, label, encoder) for label, (family, encoder) in opened.items())
+    yield from _joint("NT-Xent, two encoders joined", opened["nearby"][1], opened["distant"][1])
+    if sweep:
+        near, far = (open_encoder(sweep / "rows" / row / "seed-0" / "encoder") for row in ("nearby-lc", "distant-full"))
+        yield Point("SimSiam, one projector", "nearby (SimSiam)", near)
+        yield Point("SimSiam, one projector", "distant (SimSiam)", far)
+        yield from _joint("SimSiam, two encoders joined", near, far)
+    shipped, identity_map = open_encoder(PRETRAINED), read_identity_map(PRETRAINED)
+    assert identity_map is not None
+    yield Point("the encoder that ships", "its vector", shipped)
+    identities = Identities(shipped, identity_map)
+    for weight in WEIGHTS:
+        both = Joined((identities, shipped), (weight, 1 - weight))
+        yield Point("the encoder that ships", f"{weight:.0%} identities", both)
+    yield Point("the encoder that ships", "its identities", identities)
+
+
+def _joint(family: str, near: Encoder, far: Encoder) -> Iterator[Point]:
+    for weight in WEIGHTS:
+        yield Point(family, f"{weight:.0%} nearby", Joined((near, far), (weight, 1 - weight)))
+
+
+def figures(frames: Path, out: Path, encoder: Encoder, queries: int) -> dict[str, list[float]]:
+    """Value and interval of what is compared; measured once."""
+    if not out.exists():
+        evaluate_encoder(frames, encoder, None, out, NAME, EvaluateConfig(queries=queries))
+    row = Evaluation.read(out).row(NAME)
+    paper, service = row.pose("paper"), row.pose("service")
+    assert paper is not None
+    assert service is not None
+    assert row.retrieval is not None
+    assert row.retrieval.other_video is not None
+    azimuth = paper.overall.azimuth_deg
+    estimates = {
+        "iou_50_paper": paper.overall.iou_50,
+        "iou_50_service": service.overall.iou_50,
+        "category": row.retrieval.category,
+        "reid_map": row.retrieval.other_video.mean_ap,
+        "reid_r1": row.retrieval.other_video.recall_at_1,
+    }
+    found = {name: [round(v, 4) for v in (e.value, e.low, e.high)] for name, e in estimates.items()}
+    return found | {"azimuth_median_deg": [round(azimuth.median.value, 2)] if azimuth else []}
+
+
+def on_front(rows: Sequence[dict[str, Any]], pose: str) -> list[bool]:
+    """Of each row, whether no other is better at both ``pose`` and identity."""
+    places = np.array([[row[pose][0], row["reid_map"][0]] for row in rows])
+    beaten = [((places >= place).all(axis=1) & (places > place).any(axis=1)).any() for place in places]
+    return [not b for b in beaten]
+
+
+def draw(rows: Sequence[dict[str, Any]], out: Path) -> None:
+    """Pose against identity, a colour a family, the front as a line."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 5), layout="constrained")
+    titles = {
+        "iou_50_paper": "the nearest frame's box, the paper's transfer",
+        "iou_50_service": "twenty frames' box, our fit",
+    }
+    for axes, (pose, title) in zip(figure.subplots(1, 2), titles.items(), strict=True):
+        for family in dict.fromkeys(row["family"] for row in rows):
+            of_family = [row for row in rows if row["family"] == family]
+            x, y = ([row[name][0] for row in of_family] for name in (pose, "reid_map"))
+            axes.plot(x, y, "o", label=family, markersize=5)
+            for row, px, py in zip(of_family, x, y, strict=True):
+                axes.annotate(row["label"], (px, py), fontsize=6, xytext=(3, 3), textcoords="offset points")
+        front = sorted(
+            (row[pose][0], row["reid_map"][0]) for row, on in zip(rows, on_front(rows, pose), strict=True) if on
+        )
+        axes.plot(*zip(*front, strict=True), "-", color="grey", linewidth=1, zorder=0)
+        axes.set(title=title, xlabel="share of boxes with 3D IoU > 0.5", ylabel="re-ID mAP, other video")
+        axes.grid(alpha=0.3)
+    axes.legend(fontsize=7)
+    figure.savefig(out, dpi=90)
+
+
+def main() -> None:
+    """Trains, measures, writes the figures and the picture, and prints a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("frames", type=Path)
+    parser.add_argument("--work", type=Path, default=Path("runs/pareto"))
+    parser.add_argument("--sweep", type=Path, help="a sweep with the rows nearby-lc and distant-full")
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--input-size", type=int, default=32)
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--queries", type=int, default=2000)
+    options = parser.parse_args()
+    base = budget("scratch", epochs=options.epochs, input_size=options.input_size)
+    rows = []
+    for point in points(learn_all(options.frames, options.work, base, options.jobs), options.sweep):
+        name = f"{point.family}-{point.label}".replace(" ", "-").replace(",", "").replace("%", "")
+        measured = figures(options.frames, options.work / "measured" / f"{name}.json", point.encoder, options.queries)
+        rows.append({"family": point.family, "label": point.label} | measured)
+    for row, paper, service in zip(rows, *(on_front(rows, p) for p in ("iou_50_paper", "iou_50_service")), strict=True):
+        row["front"] = {"iou_50_paper": paper, "iou_50_service": service}
+        shown = "  ".join(f"{k} {row[k][0]:.3f}" for k in ("iou_50_paper", "iou_50_service", "category", "reid_map"))
+        print(f"{row['family']:<32}{row['label']:<28}{shown}{'  paper front' if paper else ''}")
+    content = {"epochs": options.epochs, "input_size": options.input_size, "queries": options.queries, "rows": rows}
+    RESULT.write_text(json.dumps(content, indent=1) + "\n")
+    draw(rows, PICTURE)
+
+
+if __name__ == "__main__":
+    main()
