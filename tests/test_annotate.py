@@ -461,6 +461,26 @@ def test_the_index_proposes_a_box_where_the_cameras_look(tmp_path):
     assert json.loads(before)["objects"] == []
 
 
+def test_a_draft_does_without_a_damaged_picture_and_says_so(tmp_path):
+    build_index(tmp_path / "index")
+    folder = bare_capture(tmp_path / "captures" / "mug")
+    for number in (0, 3):
+        picture = folder / f"000{number}.jpg"
+        picture.write_bytes(picture.read_bytes()[:-200])  # its size can still be read
+    with client_of(tmp_path / "captures", index=tmp_path / "index") as client:
+        wait_until(lambda: client.get("/annotate/captures/mug/draft").status_code != 503, 200)
+        answer = client.get("/annotate/captures/mug/draft")
+        assert answer.status_code == 200, answer.text
+        assert sorted(answer.json()["frames_unread"]) == [0, 3]
+        assert sorted(answer.json()["frames_used"]) == [1, 2, 4]
+        assert answer.json()["problem"].startswith("Left out, as they cannot be read: 0000.jpg, 0003.jpg.")
+        for number in (1, 2, 4):
+            (folder / f"000{number}.jpg").write_bytes((folder / "0000.jpg").read_bytes())
+        refused = client.get("/annotate/captures/mug/draft")
+        assert_problem(refused, 404, "no-draft")
+        assert "none of the 5 pictures" in refused.json()["detail"]
+
+
 def test_findings_of_the_check_are_shown_as_long_as_they_hold(client, tmp_path):
     folder = tmp_path / "mug"
     write_findings(folder, [Finding(None, "no object", "add it"), Finding(3, "pose jump", "off its way")])

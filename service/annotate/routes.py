@@ -209,8 +209,8 @@ def draft(
     folder, document = annotator.captures.folder(name), store.read(annotator.captures.file(name)).document
     if frame is not None:
         _check_frame(frame, len(document.frames), "frame")
-    found, frames = propose(annotator.predictor, annotator.pictures, folder, document, frame, _rect(rect))
-    return draft_answer(found, frames, document)
+    found = propose(annotator.predictor, annotator.pictures, folder, document, frame, _rect(rect))
+    return draft_answer(found, document)
 
 
 async def conflict(request: Request, error: Exception) -> Response:
