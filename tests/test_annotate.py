@@ -15,7 +15,7 @@ from index.findings import Finding, write_findings
 from index.points import POINTS, ply
 from index.schema import InvalidValueError
 from service.annotate.app import create_annotate_app
-from service.annotate.store import KEPT
+from service.annotate.store import DRAWN, KEPT
 from service.keys import new_key
 from service.settings import AnnotateSettings
 from tests.annotation import BOX, PLANE, POSES, annotation, bare_capture, content, opened, save
@@ -228,6 +228,29 @@ def test_saving_replaces_the_annotation_and_nothing_else(client, tmp_path):
 def test_an_unchanged_plane_stays_as_it_was_found(client):
     save(client, "mug", opened(client, "mug")["revision"], annotation())
     assert opened(client, "mug")["plane_from"] == "A GUESS: below the lowest points"
+
+
+def test_a_plane_that_comes_back_is_from_where_it_was_from(client, tmp_path):
+    moved, guess = PLANE | {"point": [0, 0.01, 0]}, "A GUESS: below the lowest points"
+    revision = opened(client, "mug")["revision"]
+    for plane, plane_from in [(moved, DRAWN), (PLANE, guess), (moved, DRAWN), (None, None), (PLANE, guess)]:
+        body = {"plane": plane, "objects": []}
+        revision = save(client, "mug", revision, body).json()["revision"]
+        assert opened(client, "mug")["plane_from"] == plane_from
+    earlier = client.get("/annotate/captures/mug/history").json()
+    assert [(state["plane"], state["plane_from"]) for state in earlier] == [
+        (None, None), (moved, DRAWN), (PLANE, guess), (moved, DRAWN), (PLANE, guess)
+    ]  # fmt: skip
+
+
+def test_a_plane_of_an_earlier_annotation_of_before_is_a_persons(client, tmp_path):
+    revision = save(client, "mug", opened(client, "mug")["revision"], annotation() | {"plane": None, "objects": []})
+    (kept,) = (tmp_path / "mug" / ".annotations").glob("*.json")
+    state = json.loads(kept.read_text())
+    del state["plane_from"]  # as it was kept before that was noted
+    kept.write_text(json.dumps(state))
+    save(client, "mug", revision.json()["revision"], annotation())
+    assert opened(client, "mug")["plane_from"] == DRAWN
 
 
 def test_a_change_of_another_revision_is_refused_with_the_present_one(client, tmp_path):

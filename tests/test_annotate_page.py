@@ -417,6 +417,20 @@ def test_where_the_ground_is_a_guess_the_bottom_can_be_dragged(browser, captures
         page.click("#ground-moves summary")
         page.click("[data-tilt=up]")
         expect(page.locator("#ground-from")).to_have_text("Set by hand.")
+        saved(page)
+        assert document(captures)["plane_from"] == "drawn by a person"
+        page.click("#undo")
+        saved(page)
+        assert document(captures)["plane_from"] == "A GUESS: no plane is seen"
+        expect(page.locator("#ground-from")).to_have_class(re.compile("guess"))
+        page.click("#redo")
+        saved(page)
+        page.reload()
+        ready(page).click("#earlier summary")
+        page.click("#states button >> nth=0")  # as it was before the ground was moved again
+        expect(page.locator("#ground-from")).to_have_class(re.compile("guess"))
+        saved(page)
+        assert document(captures)["plane_from"] == "A GUESS: no plane is seen"
 
 
 def test_a_guessed_ground_that_is_right_is_confirmed_and_moves_nothing(browser, captures):

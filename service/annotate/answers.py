@@ -175,6 +175,7 @@ class EarlierShape(BaseModel):
     revision: str
     saved_at: datetime = Field(description="When it had been saved.")
     plane: PlaneShape | None
+    plane_from: str | None = Field(description="How the plane was found; the capture's again once it is saved again.")
     objects: list[ObjectShape]
 
 

@@ -178,6 +178,7 @@ def history(name: CaptureName, annotator: Running) -> list[EarlierShape]:
             revision=earlier.revision,
             saved_at=earlier.saved_at,
             plane=plane_shape(earlier.annotation.plane),
+            plane_from=earlier.plane_from,
             objects=[object_shape(item) for item in earlier.annotation.objects],
         )
         for earlier in store.history(annotator.captures.file(name))

@@ -246,7 +246,10 @@ function stageInWords() {
 async function showHistory() {
   const list = find("#states");
   try {
-    const states = await server.history(annotation.capture.name);
+    const { capture } = annotation;
+    const states = await server.history(capture.name);
+    if (capture !== annotation.capture) return;
+    annotation.know(states);
     list.replaceChildren(...states.map((state) => h("li", {}, earlier(state))));
     if (!states.length) list.replaceChildren(h("li", {}, "None yet."));
   } catch (problem) {
