@@ -216,7 +216,7 @@ def test_saving_replaces_the_annotation_and_nothing_else(client, tmp_path):
     answer = save(client, "mug", opened(client, "mug")["revision"], body)
     assert answer.status_code == 200
     shown = opened(client, "mug")
-    assert answer.json() == {"revision": shown["revision"]}
+    assert answer.json() == {"revision": shown["revision"], "findings": [], "problem": None}
     assert {name: shown[name] for name in body} == body
     assert shown["plane_from"] == "drawn by a person"
     after = content(tmp_path / "mug")
@@ -506,12 +506,21 @@ def test_a_draft_does_without_a_damaged_picture_and_says_so(tmp_path):
 
 def test_findings_of_the_check_are_shown_as_long_as_they_hold(client, tmp_path):
     folder = tmp_path / "mug"
-    write_findings(folder, [Finding(None, "no object", "add it"), Finding(3, "pose jump", "off its way")])
+    drift = Finding(2, "box drift", "by 10 %", annotated=True)
+    write_findings(folder, [Finding(None, "no object", "add it"), drift, Finding(3, "pose jump", "off its way")])
     frame = {"frame": 3, "kind": "pose jump", "text": "off its way"}
     shown = opened(client, "mug")
-    assert shown["findings"] == [{"frame": None, "kind": "no object", "text": "add it"}, frame]
-    save(client, "mug", shown["revision"], annotation())
+    assert shown["findings"] == [
+        {"frame": None, "kind": "no object", "text": "add it"},
+        {"frame": 2, "kind": "box drift", "text": "by 10 %"},
+        frame,
+    ]
+    assert save(client, "mug", shown["revision"], annotation()).json()["findings"] == [frame]
     assert opened(client, "mug")["findings"] == [frame]
+    document = content(folder)
+    document["frames"][3]["world_from_camera"][0][3] += 0.01  # by hand: the pose is another
+    (folder / "capture.json").write_text(json.dumps(document))
+    assert opened(client, "mug")["findings"] == []
     (folder / "check.json").write_text("{")
     assert opened(client, "mug")["findings"] == []
 

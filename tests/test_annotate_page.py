@@ -16,6 +16,7 @@ import uvicorn
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
+from index.findings import Finding, write_findings
 from index.iou import iou_3d
 from index.schema import Box, Plane
 from service.annotate.app import create_annotate_app
@@ -517,6 +518,16 @@ def test_a_picture_that_is_missing_is_asked_for_once_and_hides_no_other(browser,
         page.locator("#scrub").fill("1")
         expect(page.locator("#stage .empty")).to_have_text("")
         page.wait_for_function("document.querySelector('#stage canvas').width > 300")
+
+
+def test_a_finding_goes_when_what_it_was_of_is_changed(browser, captures):
+    drift = Finding(2, "box drift", "beside its rect", annotated=True)
+    write_findings(captures / "shoe", [drift, Finding(3, "blurred", "sharpness 2")])
+    with annotating(captures) as url, open_page(browser, f"{url}/annotate#shoe") as page:
+        expect(ready(page).locator("#found li")).to_have_count(2)
+        drawn(page)
+        saved(page)
+        expect(page.locator("#found li")).to_have_text(["Frame 4 blurred: sharpness 2"])
 
 
 def test_several_objects_and_names_to_complete(page, captures):

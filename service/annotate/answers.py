@@ -159,7 +159,9 @@ class CaptureAnswer(BaseModel):
     frames: list[FrameShape]
     points: list[tuple[float, float, float]] = Field(description="Some points of surfaces, 5000 at most.")
     colors: list[tuple[int, int, int]] | None = Field(description="Theirs, red, green, blue, 0 to 255; if known.")
-    findings: list[FindingShape] = Field(description="Of the last `trainer check`, or import, if there was one.")
+    findings: list[FindingShape] = Field(
+        description="Of the last `trainer check`, or import, if there was one: those that still hold."
+    )
     problem: str | None = Field(description="What the file cannot be used with as it is.")
 
 
@@ -167,6 +169,8 @@ class SavedAnswer(BaseModel):
     """What is on the disk now."""
 
     revision: str
+    findings: list[FindingShape] = Field(description="Those of the capture that hold still.")
+    problem: str | None = Field(description="What the file cannot be used with as it is.")
 
 
 class EarlierShape(BaseModel):

@@ -25,7 +25,7 @@ from service.annotate.answers import (
     object_shape,
     plane_shape,
 )
-from service.annotate.captures import Captures, capture_answer
+from service.annotate.captures import Captures, capture_answer, saved_answer
 from service.annotate.draft import NoDraftError, propose
 from service.annotate.pictures import Pictures
 from service.live import LiveIndex, NotReadyError
@@ -134,9 +134,10 @@ def save_annotation(
 
     Where someone else has saved since, nothing is, unless it was the same: a request can be sent again.
     """
-    revision = store.save(annotator.captures.file(name), _revision(if_match), body.annotation())
+    file = annotator.captures.file(name)
+    revision = store.save(file, _revision(if_match), body.annotation())
     response.headers["ETag"] = f'"{revision}"'
-    return SavedAnswer(revision=revision)
+    return saved_answer(revision, annotator.captures.folder(name), store.read(file).document)
 
 
 @router.get(

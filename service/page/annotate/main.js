@@ -83,7 +83,11 @@ async function settledCapture(name) {
 }
 
 function newSaving(name) {
-  const made = new Saving(name, (revision, state) => server.save(name, revision, state));
+  const made = new Saving(name, async (revision, state) => {
+    const saved = await server.save(name, revision, state);
+    if (annotation.capture?.name === name) showFindings({ ...annotation.capture, ...saved }); // those that hold still
+    return saved;
+  });
   made.addEventListener("state", () => made === saving && showSaving());
   savings.set(name, made);
   return made;
