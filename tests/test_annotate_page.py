@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import resource
 import shutil
 import threading
 from urllib.parse import parse_qs, urlsplit
@@ -294,6 +295,37 @@ def test_nothing_is_lost_when_the_server_dies(browser, killable, captures):
         again.goto(f"{killable.url}/annotate#shoe")
         wait_until(lambda: saved_box(captures / "shoe").size[2] == 0.32, timeout_s=15)
         expect(again.locator("#depth")).to_have_value("0.32")
+
+
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="Linux only")
+def test_two_tabs_of_a_browser_lose_nothing_of_each_other(browser, killable, captures):
+    """Both hold changes that are not saved; one is reloaded, both are closed, and another one finds all of them."""
+    with open_page(browser, f"{killable.url}/annotate#shoe", expected=("/captures/shoe",)) as first:
+        drawn(ready(first))
+        saved(first)
+        second, third = first.context.new_page(), first.context.new_page()
+        second.goto(f"{killable.url}/annotate#shoe")
+        saved(second)
+        resource.prlimit(killable.process.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))  # as on a full disk
+        for page, depth in ((first, "0.31"), (second, "0.32")):
+            page.fill("#depth", depth)
+            page.keyboard.press("Tab")
+            expect(page.locator("#saving")).to_contain_text("Not saved")
+        first.reload()
+        expect(first.locator("#depth")).to_have_value("0.31")  # not those of the page that is open
+        first.close()
+        second.close()
+        third.wait_for_timeout(1000)  # what they have sent to the end is refused, too
+        resource.prlimit(killable.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+        third.goto(f"{killable.url}/annotate#shoe")
+        expect(third.locator("#captures")).to_contain_text("unsaved")
+        saved(third)
+        one = saved_box(captures / "shoe").size[2]
+        third.reload()
+        third.click("[data-keep=mine]")
+        saved(third)
+        assert {one, saved_box(captures / "shoe").size[2]} == {0.31, 0.32}
+        assert third.evaluate("Object.keys(localStorage)") == []
 
 
 def test_a_lost_answer_is_no_conflict(browser, url, captures):

@@ -39,7 +39,8 @@ async function open(name) {
   const capture = await settledCapture(name);
   if (!capture || opening !== name) return; // another was chosen meanwhile
   const chosen = savings.get(name) || newSaving(name);
-  const state = chosen.open(capture.revision, server.annotationOf(capture)); // a conflict is shown once it is there
+  const state = await chosen.open(capture.revision, server.annotationOf(capture)); // a conflict is shown once it is there
+  if (opening !== name) return;
   saving = chosen;
   annotation.open(capture, state);
   stage.zoom = 1;
