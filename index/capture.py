@@ -106,6 +106,9 @@ class CaptureDocument(_Document):
     split: Literal["train", "valid", "test"] = "train"
 
 
+ANNOTATED = ("plane", "plane_from", "objects")  # what a person says of a capture; all else is how it was filmed
+
+
 def capture_folders(path: Path) -> list[Path]:
     """``path`` itself when it is a capture, or those in it; not what an import has not finished (``.<name>.part``)."""
     if (path / CAPTURE_FILE).is_file():

@@ -17,6 +17,7 @@ import numpy as np
 from index.confidence import Calibration
 from index.fit import Fit
 from index.looks import Look, Looks, area
+from index.picture import Image
 from index.posed import GroundPlane as GroundPlane
 from index.posed import PosedPicture as PosedPicture
 from index.posed import aim, spread
@@ -25,6 +26,7 @@ from index.schema import (
     Array,
     Box,
     GeometryError,
+    ImageError,
     InvalidValueError,
     Neighbour,
     OutOfViewError,
@@ -79,6 +81,7 @@ class Draft:
             the demo's captures (``benchmarks.drafts``); for another encoder it only orders drafts.
         similarity: mean over the pictures of the nearest frame's cosine similarity, of that category.
         frames: the pictures looked at.
+        unread: those that would have been, but cannot be read; others were taken in their place, as far as there are.
         neighbours: of the first of ``frames``, most similar first.
     """
 
@@ -87,6 +90,7 @@ class Draft:
     confidence: float
     similarity: float
     frames: tuple[int, ...]
+    unread: tuple[int, ...]
     neighbours: tuple[Neighbour, ...]
 
 
@@ -96,11 +100,12 @@ def propose_box(
     """The box that the index expects where the hint points.
 
     Args:
-        pictures: of a scene that does not move; at most six of them are read.
+        pictures: of a scene that does not move; at most six of them are read, besides those that cannot be.
         hint: a point of the ground in the world (3,), a rectangle in one picture, or None: what the cameras look at.
 
     Raises:
         InvalidValueError: no picture was taken from above the ground, or none that is the hint's.
+        ImageError: none of the pictures that show the place can be read. The hint's picture raises its own error.
         GeometryError: nothing that the index knows fits there; the message says why.
     """
     numbers = [number for number, picture in enumerate(pictures) if ground.height(picture.position) > 0]
@@ -116,12 +121,13 @@ def propose_box(
     if not candidates:
         raise RayMissesPlaneError("nothing that stands on the ground can be seen in the rectangle")
     place = np.mean([box.center for box in candidates], axis=0)
-    chosen = spread(usable, place, _VIEWS, first)
-    looks = Looks(predictor, [usable[position] for position in chosen], ground, rects, _DRAWN_SHARE)
+    images, unread = _read(usable, place, first)
+    looks = Looks(predictor, [(usable[k], image) for k, image in images.items()], ground, rects, _DRAWN_SHARE)
     look, fit = _refined(looks, _best(looks, candidates), _DRAWN_STEPS if rects else _STEPS)
-    frames = tuple(numbers[chosen[view]] for view in look.views)
+    chosen = list(images)
+    frames, left_out = tuple(numbers[chosen[view]] for view in look.views), tuple(numbers[k] for k in unread)
     confidence = (_DRAWN_CALIBRATION if rects else _CALIBRATION).probability([look.score])
-    return Draft(fit.box, look.category, confidence, look.score, frames, looks.neighbours(look, 0))
+    return Draft(fit.box, look.category, confidence, look.score, frames, left_out, looks.neighbours(look, 0))
 
 
 def _position(hint: FrameRect, pictures: Sequence[PosedPicture], numbers: Sequence[int]) -> int:
@@ -132,6 +138,23 @@ def _position(hint: FrameRect, pictures: Sequence[PosedPicture], numbers: Sequen
     camera = pictures[hint.frame].camera
     checked_rect(hint.rect, camera.width, camera.height)
     return numbers.index(hint.frame)
+
+
+def _read(pictures: Sequence[PosedPicture], place: Array, first: int | None) -> tuple[dict[int, Image], list[int]]:
+    """What a few pictures that see ``place`` show, by number, ``first`` the first; and which of them cannot be read."""
+    images: dict[int, Image] = {}
+    unread: dict[int, Exception] = {}
+    while left := [k for k in spread(pictures, place, _VIEWS, first, unread) if k not in images]:
+        try:
+            images[left[0]] = pictures[left[0]].read()
+        except (ImageError, InvalidValueError) as error:
+            if left[0] == first:
+                raise
+            unread[left[0]] = error
+    if unread and not images:
+        reason = next(iter(unread.values()))
+        raise ImageError(f"none of the {len(unread)} pictures that show the place can be read ({reason})")
+    return images, list(unread)
 
 
 def _best(looks: Looks, candidates: Sequence[Box]) -> Look:

@@ -15,7 +15,7 @@ from typing import Any
 import faiss
 import numpy as np
 
-from index.kinds import Engine, Flat, Reranked, inner_index, rerank
+from index.kinds import PQ_BYTES, Engine, Flat, Reranked, inner_index, rerank
 from index.nearest import Rows, Vectors, Wanted
 
 logger = logging.getLogger(__name__)
@@ -67,11 +67,20 @@ def engine_on(device: str, engine: Flat | Reranked) -> Engine:
     if _is_graph(engine) and not hasattr(faiss, "GpuIndexCagra"):
         logger.warning("FAISS has no CAGRA: hnsw-sq is searched on the CPU")
         return engine
+    if (count := _pq_bytes(engine)) is not None and count not in PQ_BYTES:  # built before builds saw to that
+        logger.warning("FAISS's GPUs know no ivf-pq of %d bytes a vector: it is searched on the CPU; build anew", count)
+        return engine
     return OnGpu(*_moved(engine))
 
 
 def _is_graph(engine: Flat | Reranked) -> bool:
     return isinstance(engine, Reranked) and not isinstance(inner_index(engine.candidates), faiss.IndexIVF)
+
+
+def _pq_bytes(engine: Flat | Reranked) -> int | None:
+    """Bytes of a vector, where the candidates are product quantised."""
+    inner = inner_index(engine.candidates) if isinstance(engine, Reranked) else None
+    return int(inner.pq.M) if isinstance(inner, faiss.IndexIVFPQ) else None
 
 
 def _moved(engine: Flat | Reranked) -> tuple[Any, Flat | Reranked, int]:

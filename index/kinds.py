@@ -36,7 +36,8 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 _untyped: Any = faiss  # its stubs do not know all of it
 
 _EXACT_ROWS = 4096  # a filter that leaves no more is searched exactly at once: some milliseconds
-_PQ_DIMENSIONS = 4  # that share one byte
+PQ_DIMENSIONS = 4  # that share one byte
+PQ_BYTES = (1, 2, 3, 4, 8, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64, 96)  # a vector: those that FAISS's GPUs can search
 _LINKS = 32  # of a vector in the graph; twice as many on its lowest level
 _BUILD_EFFORT = 80  # of the graph
 _TRAINED_A_LIST = 48  # vectors that k-means learns a list from; FAISS warns below 39
@@ -237,7 +238,7 @@ def add_candidates(index: faiss.Index, vectors: Stored, progress: Any = None) ->
 
 def _factory(kind: Kind, dimension: int, reduced: int, lists: int) -> str:
     if kind == "ivf-pq":
-        return f"PCAR{reduced},IVF{lists},PQ{reduced // _PQ_DIMENSIONS}np"  # rotated: then its parts weigh alike
+        return f"PCAR{reduced},IVF{lists},PQ{reduced // PQ_DIMENSIONS}np"  # rotated: then its parts weigh alike
     core = {"ivf-sq": f"IVF{lists},SQ8", "hnsw-sq": f"HNSW{_LINKS}_SQ8"}[kind]
     return core if reduced == dimension else f"PCA{reduced},{core}"
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.fit import Fit, fit_sightings
+from index.picture import Image
 from index.posed import GroundPlane, PosedPicture
 from index.predict import Lookup, Predictor
 from index.schema import (
@@ -56,6 +57,7 @@ class Looks:
     """A few pictures, and an index that knows what they might show.
 
     Args:
+        pictures: and what was read of each.
         drawn: rectangles that a person drew, by the picture's position: they are where the box is seen there, to
             ``drawn_share`` of their length.
     """
@@ -63,14 +65,14 @@ class Looks:
     def __init__(
         self,
         predictor: Predictor,
-        pictures: Sequence[PosedPicture],
+        pictures: Sequence[tuple[PosedPicture, Image]],
         ground: GroundPlane,
         drawn: dict[int, Rect],
         drawn_share: float,
     ) -> None:
-        self._predictor, self._pictures, self._drawn, self._drawn_share = predictor, pictures, drawn, drawn_share
-        self._images = [picture.read() for picture in pictures]
-        self._planes = [ground.seen_by(picture) for picture in pictures]
+        self._predictor, self._drawn, self._drawn_share = predictor, drawn, drawn_share
+        self._pictures, self._images = [picture for picture, _ in pictures], [image for _, image in pictures]
+        self._planes = [ground.seen_by(picture) for picture in self._pictures]
 
     def at(self, boxes: Sequence[Box], category: str | None = None) -> list[Look]:
         """A look at each box of which enough is seen; all of them are embedded together.

@@ -12,7 +12,7 @@ A version is two collections; an alias names the current one, and is exchanged i
         thumbnails/<row>.jpg
 
 A version is written as ``<name>_<version>_draft``, counted, and renamed: under its own name it is complete. Whoever has
-the address has everything: a service needs no folder beside it.
+the address has everything: a service needs no folder beside it. One at a time writes: see ``index.milvus_lease``.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ from tqdm import tqdm
 from index.confidence import Calibration
 from index.contents import Census, Method, Outline
 from index.identity_map import read_identity_map, to_identities
+from index.milvus_lease import writing
 from index.recognition import Recognition
 from index.schema import (
     ArtifactError,
@@ -123,15 +124,17 @@ class MilvusStore:
         if version not in names:
             raise InvalidValueError("version", version, f"one of {', '.join(names)}")
         self.verify(version)
-        self._switch(version)
+        with _refusals(self.address), writing(self._client, self.address):
+            self._switch(version)
         return version
 
     def write(self, content: Content, keep: int = 5) -> str:
         version = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}Z"
-        with _refusals(self.address):
+        with _refusals(self.address), writing(self._client, self.address) as lease:
             self._remove_abandoned()
             try:
                 _Draft(self._client, self.address, version, self._vector_index).fill(content)
+                lease.check()
             except BaseException:
                 self._remove(version)
                 raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,7 +14,10 @@ from index.schema import Array, Box, Camera, InvalidValueError, Plane
 
 @dataclass(frozen=True, eq=False)
 class PosedPicture:
-    """A picture, read when it is needed (RGB uint8, of the camera's size or scaled), and where it was taken from."""
+    """A picture, read when it is needed (RGB uint8, of the camera's size or scaled), and where it was taken from.
+
+    ``read`` raises ImageError or InvalidValueError where the picture is damaged or missing.
+    """
 
     camera: Camera
     world_from_camera: Array  # (4, 4)
@@ -90,11 +93,17 @@ def aim(world_from_cameras: Array) -> Array:
     return np.asarray(np.linalg.solve(left, right))
 
 
-def spread(pictures: Sequence[PosedPicture], place: Array, most: int, first: int | None = None) -> list[int]:
-    """At most ``most`` pictures that see ``place`` (3,) from directions as different as can be, ``first`` the first."""
+def spread(
+    pictures: Sequence[PosedPicture], place: Array, most: int, first: int | None = None, without: Collection[int] = ()
+) -> list[int]:
+    """At most ``most`` pictures that see ``place`` (3,) from directions as different as can be, ``first`` the first.
+
+    Those ``without`` are left out; the ones that are chosen before such a one would be are the same without it.
+    """
     rays = np.stack([picture.position for picture in pictures]) - place
     rays = rays / np.maximum(np.linalg.norm(rays, axis=1, keepdims=True), 1e-9)
-    usable = [number for number, picture in enumerate(pictures) if picture.shows(place) or number == first]
+    shown = [number for number, picture in enumerate(pictures) if picture.shows(place) or number == first]
+    usable = [number for number in shown if number not in without]
     chosen = usable[:1] if first is None else [first]
     while chosen and len(chosen) < min(most, len(usable)):
         chosen.append(min((n for n in usable if n not in chosen), key=lambda n: float((rays[chosen] @ rays[n]).max())))

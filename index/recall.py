@@ -16,6 +16,8 @@ from tqdm import tqdm
 
 from index.kinds import (
     KINDS,
+    PQ_BYTES,
+    PQ_DIMENSIONS,
     Effort,
     Engine,
     Kind,
@@ -51,7 +53,8 @@ class SearchConfig:
         kind: auto: flat up to ``flat_up_to`` vectors; above, the first of ivf-sq with and without PCA that reaches the
             recall, or flat where neither does.
         recall: of the k nearest; the fastest setting that reaches it beyond a standard error is taken.
-        reduce: dimension of the candidates; None: 256, or the vectors' own where that is less.
+        reduce: dimension of the candidates; None: 256, or the vectors' own where that is less. ``ivf-pq`` takes the
+            next below that a GPU can search.
         queries: of the index's own vectors, with which the recall is measured.
     """
 
@@ -79,7 +82,9 @@ class SearchConfig:
     def dimension(self, kind: Kind, of_vectors: int) -> int:
         """Of the candidates of vectors that have so many dimensions."""
         reduced = min(self.reduce or _REDUCED, of_vectors)
-        return max(4, reduced - reduced % 4) if kind == "ivf-pq" else reduced
+        if kind != "ivf-pq":
+            return reduced
+        return PQ_DIMENSIONS * max(count for count in PQ_BYTES if count <= max(1, reduced // PQ_DIMENSIONS))
 
 
 @dataclass(frozen=True)
@@ -280,7 +285,7 @@ def _candidates(
 
 def built(kind: Kind, vectors: Stored, config: SearchConfig) -> faiss.Index:
     """The candidates of all ``vectors``."""
-    index = train_candidates(kind, vectors, config.dimension(kind, vectors.shape[1]), config.seed)
+    index = train_candidates(kind, vectors, _said_dimension(kind, config, vectors.shape[1]), config.seed)
     with tqdm(total=len(vectors), desc=f"{kind}: vectors", unit_scale=True, disable=None) as bar:
         add_candidates(index, vectors, bar)
     return index
@@ -302,7 +307,16 @@ def _tried(config: SearchConfig, dimension: int) -> list[tuple[Kind, int]]:
     if config.kind == "auto":
         return list(dict.fromkeys([("ivf-sq", config.dimension("ivf-sq", dimension)), ("ivf-sq", dimension)]))
     assert config.kind != "flat"
-    return [(config.kind, config.dimension(config.kind, dimension))]
+    return [(config.kind, _said_dimension(config.kind, config, dimension))]
+
+
+def _said_dimension(kind: Kind, config: SearchConfig, of_vectors: int) -> int:
+    """Of the candidates; where it is not what was asked for, the log says why."""
+    dimension, asked = config.dimension(kind, of_vectors), min(config.reduce or _REDUCED, of_vectors)
+    if dimension != asked:
+        reason = f"a byte for {PQ_DIMENSIONS} of them, and GPUs search {', '.join(map(str, PQ_BYTES))} bytes a vector"
+        logger.warning("%s: %d dimensions, not %d: %s", kind, dimension, asked, reason)
+    return dimension
 
 
 def _least_depth(index: faiss.Index, own: OwnTruth, probes: int, target: float) -> tuple[Effort, Estimate]:

@@ -83,7 +83,10 @@ class Store(Protocol):
         """Opens a version, by default the current one, after checking that it is complete; ``device`` searches it."""
 
     def write(self, content: Content, keep: int = 5) -> str:
-        """Writes a version and makes it current; ``keep`` are kept, this one included. Returns its name."""
+        """Writes a version and makes it current; ``keep`` are kept, this one included. Returns its name.
+
+        One at a time writes: in a folder the others wait, in Milvus they are refused with UnavailableError.
+        """
 
     def rollback(self, version: str | None = None) -> str:
         """Makes a version current, by default the one before the current one, after checking it; returns its name."""

@@ -214,6 +214,7 @@ class EnrolmentAnswer(BaseModel):
     frames: int = Field(description="How many frames are enrolled, as far as they can be read.")
     accepts: bool = Field(description="Whether more can be enrolled.")
     failure: str | None = Field(description="Why the file of what is enrolled cannot be used.")
+    warning: str | None = Field(description="What can be done with it only in part, as where it is read-only.")
 
 
 class ReadyAnswer(BaseModel):
@@ -251,7 +252,9 @@ def ready_answer(snapshot: Snapshot, failure: Failure | None, enrolment: Enrolme
         dimension=index.dimension,
         categories=list(index.categories),
         failure=FailureAnswer(version=failure.version, reason=failure.reason) if failure else None,
-        enrolment=EnrolmentAnswer(frames=enrolled, accepts=enrolment.accepts, failure=enrolment.failure),
+        enrolment=EnrolmentAnswer(
+            frames=enrolled, accepts=enrolment.accepts, failure=enrolment.failure, warning=enrolment.note
+        ),
     )
 
 

@@ -15,7 +15,7 @@ from index.findings import Finding, write_findings
 from index.points import POINTS, ply
 from index.schema import InvalidValueError
 from service.annotate.app import create_annotate_app
-from service.annotate.store import KEPT
+from service.annotate.store import DRAWN, KEPT
 from service.keys import new_key
 from service.settings import AnnotateSettings
 from tests.annotation import BOX, PLANE, POSES, annotation, bare_capture, content, opened, save
@@ -216,7 +216,7 @@ def test_saving_replaces_the_annotation_and_nothing_else(client, tmp_path):
     answer = save(client, "mug", opened(client, "mug")["revision"], body)
     assert answer.status_code == 200
     shown = opened(client, "mug")
-    assert answer.json() == {"revision": shown["revision"]}
+    assert answer.json() == {"revision": shown["revision"], "findings": [], "problem": None}
     assert {name: shown[name] for name in body} == body
     assert shown["plane_from"] == "drawn by a person"
     after = content(tmp_path / "mug")
@@ -228,6 +228,29 @@ def test_saving_replaces_the_annotation_and_nothing_else(client, tmp_path):
 def test_an_unchanged_plane_stays_as_it_was_found(client):
     save(client, "mug", opened(client, "mug")["revision"], annotation())
     assert opened(client, "mug")["plane_from"] == "A GUESS: below the lowest points"
+
+
+def test_a_plane_that_comes_back_is_from_where_it_was_from(client, tmp_path):
+    moved, guess = PLANE | {"point": [0, 0.01, 0]}, "A GUESS: below the lowest points"
+    revision = opened(client, "mug")["revision"]
+    for plane, plane_from in [(moved, DRAWN), (PLANE, guess), (moved, DRAWN), (None, None), (PLANE, guess)]:
+        body = {"plane": plane, "objects": []}
+        revision = save(client, "mug", revision, body).json()["revision"]
+        assert opened(client, "mug")["plane_from"] == plane_from
+    earlier = client.get("/annotate/captures/mug/history").json()
+    assert [(state["plane"], state["plane_from"]) for state in earlier] == [
+        (None, None), (moved, DRAWN), (PLANE, guess), (moved, DRAWN), (PLANE, guess)
+    ]  # fmt: skip
+
+
+def test_a_plane_of_an_earlier_annotation_of_before_is_a_persons(client, tmp_path):
+    revision = save(client, "mug", opened(client, "mug")["revision"], annotation() | {"plane": None, "objects": []})
+    (kept,) = (tmp_path / "mug" / ".annotations").glob("*.json")
+    state = json.loads(kept.read_text())
+    del state["plane_from"]  # as it was kept before that was noted
+    kept.write_text(json.dumps(state))
+    save(client, "mug", revision.json()["revision"], annotation())
+    assert opened(client, "mug")["plane_from"] == DRAWN
 
 
 def test_a_change_of_another_revision_is_refused_with_the_present_one(client, tmp_path):
@@ -461,14 +484,43 @@ def test_the_index_proposes_a_box_where_the_cameras_look(tmp_path):
     assert json.loads(before)["objects"] == []
 
 
+def test_a_draft_does_without_a_damaged_picture_and_says_so(tmp_path):
+    build_index(tmp_path / "index")
+    folder = bare_capture(tmp_path / "captures" / "mug")
+    for number in (0, 3):
+        picture = folder / f"000{number}.jpg"
+        picture.write_bytes(picture.read_bytes()[:-200])  # its size can still be read
+    with client_of(tmp_path / "captures", index=tmp_path / "index") as client:
+        wait_until(lambda: client.get("/annotate/captures/mug/draft").status_code != 503, 200)
+        answer = client.get("/annotate/captures/mug/draft")
+        assert answer.status_code == 200, answer.text
+        assert sorted(answer.json()["frames_unread"]) == [0, 3]
+        assert sorted(answer.json()["frames_used"]) == [1, 2, 4]
+        assert answer.json()["problem"].startswith("Left out, as they cannot be read: 0000.jpg, 0003.jpg.")
+        for number in (1, 2, 4):
+            (folder / f"000{number}.jpg").write_bytes((folder / "0000.jpg").read_bytes())
+        refused = client.get("/annotate/captures/mug/draft")
+        assert_problem(refused, 404, "no-draft")
+        assert "none of the 5 pictures" in refused.json()["detail"]
+
+
 def test_findings_of_the_check_are_shown_as_long_as_they_hold(client, tmp_path):
     folder = tmp_path / "mug"
-    write_findings(folder, [Finding(None, "no object", "add it"), Finding(3, "pose jump", "off its way")])
+    drift = Finding(2, "box drift", "by 10 %", annotated=True)
+    write_findings(folder, [Finding(None, "no object", "add it"), drift, Finding(3, "pose jump", "off its way")])
     frame = {"frame": 3, "kind": "pose jump", "text": "off its way"}
     shown = opened(client, "mug")
-    assert shown["findings"] == [{"frame": None, "kind": "no object", "text": "add it"}, frame]
-    save(client, "mug", shown["revision"], annotation())
+    assert shown["findings"] == [
+        {"frame": None, "kind": "no object", "text": "add it"},
+        {"frame": 2, "kind": "box drift", "text": "by 10 %"},
+        frame,
+    ]
+    assert save(client, "mug", shown["revision"], annotation()).json()["findings"] == [frame]
     assert opened(client, "mug")["findings"] == [frame]
+    document = content(folder)
+    document["frames"][3]["world_from_camera"][0][3] += 0.01  # by hand: the pose is another
+    (folder / "capture.json").write_text(json.dumps(document))
+    assert opened(client, "mug")["findings"] == []
     (folder / "check.json").write_text("{")
     assert opened(client, "mug")["findings"] == []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import resource
 import shutil
 import threading
 from urllib.parse import parse_qs, urlsplit
@@ -16,6 +17,7 @@ import uvicorn
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
+from index.findings import Finding, write_findings
 from index.iou import iou_3d
 from index.schema import Box, Plane
 from service.annotate.app import create_annotate_app
@@ -295,6 +297,37 @@ def test_nothing_is_lost_when_the_server_dies(browser, killable, captures):
         expect(again.locator("#depth")).to_have_value("0.32")
 
 
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="Linux only")
+def test_two_tabs_of_a_browser_lose_nothing_of_each_other(browser, killable, captures):
+    """Both hold changes that are not saved; one is reloaded, both are closed, and another one finds all of them."""
+    with open_page(browser, f"{killable.url}/annotate#shoe", expected=("/captures/shoe",)) as first:
+        drawn(ready(first))
+        saved(first)
+        second, third = first.context.new_page(), first.context.new_page()
+        second.goto(f"{killable.url}/annotate#shoe")
+        saved(second)
+        resource.prlimit(killable.process.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))  # as on a full disk
+        for page, depth in ((first, "0.31"), (second, "0.32")):
+            page.fill("#depth", depth)
+            page.keyboard.press("Tab")
+            expect(page.locator("#saving")).to_contain_text("Not saved")
+        first.reload()
+        expect(first.locator("#depth")).to_have_value("0.31")  # not those of the page that is open
+        first.close()
+        second.close()
+        third.wait_for_timeout(1000)  # what they have sent to the end is refused, too
+        resource.prlimit(killable.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+        third.goto(f"{killable.url}/annotate#shoe")
+        expect(third.locator("#captures")).to_contain_text("unsaved")
+        saved(third)
+        one = saved_box(captures / "shoe").size[2]
+        third.reload()
+        third.click("[data-keep=mine]")
+        saved(third)
+        assert {one, saved_box(captures / "shoe").size[2]} == {0.31, 0.32}
+        assert third.evaluate("Object.keys(localStorage)") == []
+
+
 def test_a_lost_answer_is_no_conflict(browser, url, captures):
     """The server saved, but its answer did not arrive; meanwhile the work went on."""
 
@@ -417,6 +450,20 @@ def test_where_the_ground_is_a_guess_the_bottom_can_be_dragged(browser, captures
         page.click("#ground-moves summary")
         page.click("[data-tilt=up]")
         expect(page.locator("#ground-from")).to_have_text("Set by hand.")
+        saved(page)
+        assert document(captures)["plane_from"] == "drawn by a person"
+        page.click("#undo")
+        saved(page)
+        assert document(captures)["plane_from"] == "A GUESS: no plane is seen"
+        expect(page.locator("#ground-from")).to_have_class(re.compile("guess"))
+        page.click("#redo")
+        saved(page)
+        page.reload()
+        ready(page).click("#earlier summary")
+        page.click("#states button >> nth=0")  # as it was before the ground was moved again
+        expect(page.locator("#ground-from")).to_have_class(re.compile("guess"))
+        saved(page)
+        assert document(captures)["plane_from"] == "A GUESS: no plane is seen"
 
 
 def test_a_guessed_ground_that_is_right_is_confirmed_and_moves_nothing(browser, captures):
@@ -503,6 +550,16 @@ def test_a_picture_that_is_missing_is_asked_for_once_and_hides_no_other(browser,
         page.locator("#scrub").fill("1")
         expect(page.locator("#stage .empty")).to_have_text("")
         page.wait_for_function("document.querySelector('#stage canvas').width > 300")
+
+
+def test_a_finding_goes_when_what_it_was_of_is_changed(browser, captures):
+    drift = Finding(2, "box drift", "beside its rect", annotated=True)
+    write_findings(captures / "shoe", [drift, Finding(3, "blurred", "sharpness 2")])
+    with annotating(captures) as url, open_page(browser, f"{url}/annotate#shoe") as page:
+        expect(ready(page).locator("#found li")).to_have_count(2)
+        drawn(page)
+        saved(page)
+        expect(page.locator("#found li")).to_have_text(["Frame 4 blurred: sharpness 2"])
 
 
 def test_several_objects_and_names_to_complete(page, captures):

@@ -234,6 +234,21 @@ def test_what_was_found_is_left_beside_the_capture(good: tuple[Path, dict[str, A
     assert list(read_findings(tmp_path / "walk")) == found
 
 
+def test_what_was_found_of_the_ground_and_the_boxes_goes_when_they_change(good, tmp_path):
+    def change(document: dict[str, Any], folder: Path) -> None:
+        (folder / "1.jpg").unlink()
+        document["objects"][0]["box"]["center"][0] += 0.3
+        document["plane"]["normal"] = [1, 0.2, 0]
+        document["frames"][2]["rects"]["nobody"] = [0, 0, 9, 9]
+
+    found = findings(good, tmp_path, change)
+    assert {"picture", "box drift", "not upright", "not valid"} <= {finding.kind for finding in found}
+    file = tmp_path / "walk" / "capture.json"
+    document = json.loads(file.read_text())
+    file.write_text(json.dumps(document | {"objects": good[1]["objects"], "plane": good[1]["plane"]}))
+    assert {(finding.frame, finding.kind) for finding in read_findings(tmp_path / "walk")} == {(1, "picture")}
+
+
 def test_a_check_changes_nothing_of_what_is_read(good: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     findings(good, tmp_path, lambda document, _: None)
     read = [file.name for file in CaptureFolder(tmp_path / "walk", 5.0).files()]

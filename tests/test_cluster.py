@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
 import signal
+import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -115,19 +117,49 @@ def test_a_run_that_was_stopped_goes_on(small_run, tmp_path):
     assert_same(out, small_run.frames)
 
 
-def test_captures_may_be_at_a_url(small_run, tmp_path):
+@pytest.fixture
+def temporary(tmp_path, monkeypatch):
+    """The folder for temporary files, of this process alone."""
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    return tmp_path / "temporary"
+
+
+def test_nobody_can_know_where_captures_of_a_url_will_lie(tmp_path, temporary):
+    (tmp_path / "captures" / "mug").mkdir(parents=True)
+    (tmp_path / "captures" / "mug" / "capture.json").write_text("{}")
+    url = f"file://{tmp_path}/captures"
+    one, other = (cluster._Remote.of(url) for _ in range(2))
+    guessed = temporary / one.root.name
+    guessed.mkdir()
+    (guessed / "mine").touch()
+    assert [path.relative_to(one.root) for path in one.outline().rglob("*.json")] == [Path("mug/capture.json")]
+    assert (guessed / "mine").exists()
+    assert one.root.name == other.root.name  # a part of digests
+    assert one.root.parent != other.root.parent
+    assert one.root.parent.stat().st_mode & 0o077 == 0
+    with one:
+        pass
+    del other
+    assert list(temporary.iterdir()) == [guessed]
+
+
+def test_nothing_stays_of_a_url_that_cannot_be_read(tmp_path, temporary):
+    for url, reason in ((f"file://{tmp_path}/nothing", "no files found"), ("nothing://bucket", "cannot be read")):
+        with pytest.raises(CaptureError, match=reason):
+            cluster.ray_reading(RAY, url, tmp_path / "frames", IngestConfig())
+    gc.collect()  # the errors held the frames that knew of it
+    assert list(temporary.iterdir()) == []
+
+
+def test_captures_may_be_at_a_url(small_run, tmp_path, temporary):
     out = tmp_path / "frames"
     url = f"file://{small_run.captures}"
     assert_same(read_by_ray(url, out), small_run.frames)
-    root = cluster._Remote.of(url).root
-    assert not list(root.rglob("*.png"))  # what was fetched is gone again
+    assert list(temporary.iterdir()) == []  # what was fetched is gone again
     parts = {path: path.stat().st_mtime_ns for path in (out / "parts").iterdir()}
     read_by_ray(url, out)
     assert {path: path.stat().st_mtime_ns for path in (out / "parts").iterdir()} == parts
-    with pytest.raises(CaptureError, match="no files found"):
-        read_by_ray(f"file://{tmp_path}/nothing", tmp_path / "other")
-    with pytest.raises(CaptureError, match="cannot be read"):
-        read_by_ray("nothing://bucket", tmp_path / "other")
 
 
 def test_captures_may_be_behind_http(small_run, tmp_path):

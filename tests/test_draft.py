@@ -10,7 +10,7 @@ import pytest
 from index.draft import FrameRect, GroundPlane, PosedPicture, propose_box
 from index.iou import iou_3d
 from index.predict import Predictor
-from index.schema import Box, Frame, InvalidValueError, OutOfViewError, Plane, View
+from index.schema import Box, Frame, ImageError, InvalidValueError, OutOfViewError, Plane, View
 from index.search import FrameIndex
 from tests.captures import CAMERA, draw, world_from_camera
 from trainer.baselines import RawPixels
@@ -110,6 +110,39 @@ def test_few_pictures_are_read(predictor):
     draft = propose_box(predictor, pictures, GROUND)
     assert len(read) < 12
     assert set(draft.frames) <= set(read)
+
+
+def damaged(picture):
+    def read():
+        raise ImageError("the file is truncated")
+
+    return dataclasses.replace(picture, read=read)
+
+
+def test_pictures_that_cannot_be_read_are_left_out_and_told(predictor):
+    whole = filmed("carton", 12)
+    before = propose_box(predictor, whole, GROUND)
+    torn = before.frames[0], before.frames[2]
+    pictures = [damaged(picture) if k in torn else picture for k, picture in enumerate(whole)]
+    draft = propose_box(predictor, pictures, GROUND)
+    assert torn[0] in draft.unread
+    assert set(draft.unread) <= set(torn)  # without the first, others than before are looked at
+    assert len(draft.frames) == len(before.frames)  # others took their place
+    assert not set(torn) & set(draft.frames)
+    assert before.unread == ()
+    assert draft.category == "carton"
+    assert overlap(draft, "carton") > 0.5
+
+
+def test_one_picture_that_can_be_read_is_enough_and_none_is_told(predictor):
+    pictures = filmed("carton", 4)
+    one = propose_box(predictor, [pictures[0], *map(damaged, pictures[1:])], GROUND)
+    assert (one.frames, sorted(one.unread)) == ((0,), [1, 2, 3])
+    with pytest.raises(ImageError, match=r"none of the 4 pictures .* can be read \(the file is truncated\)"):
+        propose_box(predictor, list(map(damaged, pictures)), GROUND)
+    drawn = FrameRect(1, rect_of("carton", pictures[1]))
+    with pytest.raises(ImageError, match=r"^the file is truncated"):
+        propose_box(predictor, [pictures[0], damaged(pictures[1]), *pictures[2:]], GROUND, drawn)
 
 
 def test_bad_input_is_refused(predictor):

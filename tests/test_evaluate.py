@@ -75,6 +75,15 @@ def test_rows_and_their_order_make_sense(evaluation):
                 assert figure.low <= figure.value <= figure.high
 
 
+def test_an_unknown_symmetric_name_is_refused_with_those_there_are(small_run, tmp_path):
+    frames = Frames.open(small_run.frames)
+    known = sorted(set(frames.category.tolist()))
+    config = EvaluateConfig(symmetric=(known[0], frames.object_id[0], "bottel"))
+    with pytest.raises(InvalidValueError, match=rf"^symmetric: got 'bottel', must be .*\({', '.join(known)}\)"):
+        evaluate(small_run.frames, small_run.encoder, small_run.index, tmp_path / "evaluation.json", config)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_table_shows_every_row(evaluation):
     text = table(evaluation)
     for name in rows_of(evaluation):

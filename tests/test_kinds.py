@@ -422,6 +422,34 @@ def test_a_graph_that_no_gpu_can_walk_stays_on_the_cpu_and_it_is_said(monkeypatc
     assert "hnsw-sq is searched on the CPU" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("reduce", "of_vectors", "taken"),
+    [(None, 512, 256), (None, 100, 96), (200, 512, 192), (20, 32, 16), (3, 32, 4), (512, 2048, 384), (8, 32, 8)],
+)
+def test_ivf_pq_is_built_of_as_many_bytes_as_a_gpu_can_search(reduce, of_vectors, taken):
+    assert config("ivf-pq", reduce=reduce).dimension("ivf-pq", of_vectors) == taken
+    assert config("ivf-sq", reduce=reduce).dimension("ivf-sq", of_vectors) == min(reduce or 256, of_vectors)
+
+
+def test_a_dimension_that_is_not_what_was_asked_for_is_said_at_the_build(caplog):
+    vectors = clustered(300).astype(np.float16)
+    built("ivf-pq", vectors, config("ivf-pq", reduce=16))
+    assert not caplog.records
+    plan, _ = choose(vectors, config("ivf-pq", reduce=20, recall=0.1))
+    assert (plan.kind, plan.dimension) == ("ivf-pq", 16)
+    assert len(caplog.records) == 1
+    assert "ivf-pq: 16 dimensions, not 20: a byte for 4 of them, and GPUs search 1, 2, 3, 4, 8" in caplog.text
+
+
+def test_ivf_pq_that_no_gpu_can_search_stays_on_the_cpu_and_it_is_said(monkeypatch, caplog):
+    monkeypatch.setattr("index.gpu.gpu_count", lambda: 1)
+    vectors = clustered(300).astype(np.float16)
+    before = train_candidates("ivf-pq", vectors, 20, 0)  # as it was built before
+    older = Reranked(before, vectors, EVERYTHING)
+    assert engine_on("auto", older) is older
+    assert "no ivf-pq of 5 bytes a vector: it is searched on the CPU" in caplog.text
+
+
 @pytest.mark.skipif(gpu_count() == 0, reason="no GPU that FAISS sees")
 @pytest.mark.parametrize("kind", KINDS)
 def test_on_a_gpu_the_neighbours_are_the_same(kind):

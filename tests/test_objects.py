@@ -64,7 +64,7 @@ def test_what_is_enrolled_is_found_at_once_everywhere(client):
     assert {n["frame"] for n in neighbors} == set(ids[1:])
     assert client.get("/neighbors", params={"frame": ids[0], "category": "vase"}).status_code == 200
     assert client.get("/readyz").json()["categories"] == ["book", "cup", "shoe", "vase"]
-    assert client.get("/readyz").json()["enrolment"] == {"frames": 3, "accepts": True, "failure": None}
+    assert client.get("/readyz").json()["enrolment"] == {"frames": 3, "accepts": True, "failure": None, "warning": None}
     picture = client.get(last["image"])
     assert picture.headers["content-type"] == "image/jpeg"
     assert decode(picture.content, 10**6).height == 320

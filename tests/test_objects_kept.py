@@ -182,7 +182,7 @@ def test_in_a_read_only_folder_enrolment_is_off_and_said_once(caplog):
     assert len([record for record in caplog.records if record.name == "service.enrolment.followed"]) == 1
 
 
-def test_a_file_in_a_read_only_folder_is_searched():
+def test_a_file_in_a_read_only_folder_is_searched_and_it_is_said(caplog):
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)
@@ -197,7 +197,12 @@ def test_a_file_in_a_read_only_folder_is_searched():
             with client_of(folder / "index") as client:
                 assert nearest(client, vase())["frame"] == frame
                 assert problem_of(enrolled(client, vase()), 503)["detail"].endswith("cannot be written to")
-                assert client.get("/readyz").json()["enrolment"] == {"frames": 1, "accepts": False, "failure": None}
+                told = client.get("/readyz").json()["enrolment"]
+                assert told | {"warning": ""} == {"frames": 1, "accepts": False, "failure": None, "warning": ""}
+                assert "folder is read-only" in told["warning"]
+                assert "not seen before a restart" in told["warning"]
+                assert str(folder) not in told["warning"]
+            assert [record.levelname for record in caplog.records if told["warning"] in record.message] == ["WARNING"]
         finally:
             os.seteuid(user)
             (folder / "index").chmod(0o755)

@@ -12,6 +12,8 @@ from dataclasses import replace
 import av
 import numpy as np
 import pytest
+from scipy.stats import t as t_of
+from scipy.stats import ttest_ind
 
 from index.encoder import open_encoder
 from index.schema import Box, Frame, InvalidValueError, Plane
@@ -182,13 +184,43 @@ def test_the_best_of_a_column_are_marked_here_and_published_apart():
 
 def test_an_ordering_is_decided_by_the_interval_of_the_difference():
     high, low, wide = Estimate(0.8, 0.75, 0.85), Estimate(0.5, 0.45, 0.55), Estimate(0.6, 0.3, 0.9)
-    assert difference(high, low) == Estimate(
+    assert difference([high], [low]) == Estimate(
         pytest.approx(0.3), pytest.approx(0.3 - math.hypot(0.05, 0.05)), pytest.approx(0.3 + math.hypot(0.05, 0.05))
     )
     verdicts = [
-        Comparison("c", "f", "a", "b", difference(a, b)).verdict for a, b in ((high, low), (low, high), (high, wide))
+        Comparison("c", "f", "a", "b", difference([a], [b]), (1, 1)).verdict
+        for a, b in ((high, low), (low, high), (high, wide))
     ]
     assert verdicts == ["holds", "reversed", "undecided"]
+
+
+def around(*values, half=0.01):
+    return [Estimate(value, value - half, value + half) for value in values]
+
+
+def test_an_ordering_is_not_told_apart_where_seeds_differ_as_much_as_the_rows():
+    """Over videos alone each seed's interval would tell them apart."""
+    steady = difference(around(0.60, 0.61, 0.59), around(0.5, 0.51, 0.49))
+    assert steady.low > 0
+    restless = difference(around(0.60, 0.75, 0.45), around(0.5, 0.51, 0.49))
+    assert restless.value == pytest.approx(0.1)
+    assert Comparison("c", "f", "a", "b", restless, (3, 3)).verdict == "undecided"
+    assert Comparison("c", "f", "a", "b", restless, (3, 3)).told == "not told apart (3 seeds)"
+    assert Comparison("c", "f", "a", "b", steady, (3, 1)).told == "holds (3 and 1 seeds)"
+    one = Comparison("c", "f", "a", "b", difference(around(0.6), around(0.5)), (1, 1))
+    assert one.told == "holds (one seed each: other seeds may say otherwise)"
+
+
+def test_the_spread_over_seeds_is_welchs():
+    above, below = [0.62, 0.7, 0.55, 0.66], [0.5, 0.52, 0.47]
+    found = difference(around(*above, half=0), around(*below, half=0))
+    expected = ttest_ind(above, below, equal_var=False).confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+    lone = difference(around(*above, half=0), around(0.5, half=0))  # taken to vary as the other row does
+    half = t_of(3).ppf(0.975) * np.sqrt(np.var(above, ddof=1) * (1 / 4 + 1))
+    assert (lone.high - lone.low) / 2 == pytest.approx(half)
+    wide = difference(around(*above, half=0.03), around(*below, half=0.04))
+    assert wide.high - wide.value == pytest.approx(math.hypot(0.03, 0.04, found.high - found.value))
 
 
 def test_orderings_compare_the_rows_that_there_are(run):

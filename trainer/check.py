@@ -105,7 +105,7 @@ def _tiles(looks: Sequence[_Look], flagged: dict[int, str]) -> list[Tile]:
 def _fault(fault: InvalidValueError) -> Finding:
     number = re.match(r"frames\[(\d+)\]", fault.field)
     kind = "mirrored" if _mirrors(fault) else "not valid"
-    return Finding(int(number[1]) if number else None, kind, str(fault))
+    return Finding(int(number[1]) if number else None, kind, str(fault), annotated=".rects" in fault.field)
 
 
 def _mirrors(fault: InvalidValueError) -> bool:
@@ -143,7 +143,7 @@ def _look(capture: CaptureFolder, document: CaptureDocument, looks: list[_Look])
         except InvalidValueError as fault:
             yield Finding(number, "size" if fault.field == "camera" else "not valid", _size_hint(fault, image))
         except RejectedError as error:
-            yield Finding(number, "plane", error.reason.value)
+            yield Finding(number, "plane", error.reason.value, annotated=True)
         look = _looked_at(document, number, time_s, image, scene)
         seen = features(image, look.camera, look.pose) if look.camera and look.pose is not None else None
         if before and seen:
@@ -197,9 +197,10 @@ def _drift(look: _Look) -> Iterator[Finding]:
         if look.camera is None or rect is None:
             continue
         if not box.in_front():
-            yield Finding(look.number, "box", f"the box of {name} is behind the camera")
+            yield Finding(look.number, "box", f"the box of {name} is behind the camera", annotated=True)
         elif (overlap := _overlap(box.rect(look.camera), rect)) < _DRIFT_IOU:
-            yield Finding(look.number, "box drift", f"the box of {name} and its rect overlap by {overlap:.0%}")
+            text = f"the box of {name} and its rect overlap by {overlap:.0%}"
+            yield Finding(look.number, "box drift", text, annotated=True)
 
 
 def _overlap(a: Rect, b: Rect) -> float:
@@ -256,7 +257,8 @@ def _gravity(looks: Sequence[_Look]) -> Iterator[Finding]:
         up = look.plane.normal
         off = float(np.degrees(np.arctan2(abs(up[0]), -up[1])))
         if np.hypot(up[0], up[1]) > 0.25 and off > _TILTED_DEG:
-            yield Finding(look.number, "not upright", f"the ground's up is {off:.0f} degrees off the picture's top")
+            text = f"the ground's up is {off:.0f} degrees off the picture's top"
+            yield Finding(look.number, "not upright", text, annotated=True)
         horizon.append(np.degrees(np.arcsin(min(1.0, abs(up[0])))))
     if horizon and np.median(horizon) > _HORIZON_DEG:
         text = f"the median picture is {np.median(horizon):.0f} degrees off level: does the plane's normal point up?"

@@ -15,6 +15,7 @@ import logging
 import os
 import shutil
 import tempfile
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
@@ -26,6 +27,7 @@ import fsspec
 import numpy as np
 import ray
 from numpy.typing import NDArray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from tqdm import tqdm
 
 from index.encoder import Encoder, open_encoder
@@ -37,6 +39,7 @@ from trainer.ingest import IngestConfig, SourceReport, finished_source, ingest_s
 # Files that say which videos there are: they are fetched before any video is.
 _LISTS = {".json", ".csv", ".txt"}
 _LIST_FOLDERS = {"index", "ucfTrainTestlist"}
+_REMOVAL_S = 30.0  # a machine that is lost takes what it has fetched with it
 
 
 @dataclass(frozen=True)
@@ -75,18 +78,19 @@ def ray_reading(
 def _reports(
     ray_config: RayConfig, sources: Sequence[Source], remote: _Remote | None, out: Path, config: IngestConfig
 ) -> Iterator[SourceReport]:
-    """First those of sources that are done, then the others'."""
+    """First those of sources that are done, then the others'; then what was fetched is gone everywhere."""
     left = []
-    for number, source in enumerate(sources):
-        if (report := finished_source(source, out, config)) is not None:
-            yield report
-        else:
-            left.append({"number": number})
-    if left:
-        files = {item["number"]: tuple(sources[item["number"]].files()) for item in left} if remote else {}
-        task = partial(_read, sources=sources, files=files, remote=remote, out=out, config=config)
-        for row in _rows(ray_config, left).map(task, num_cpus=ray_config.cpus).iter_rows():
-            yield SourceReport(**json.loads(row["report"]))
+    with remote or nullcontext():
+        for number, source in enumerate(sources):
+            if (report := finished_source(source, out, config)) is not None:
+                yield report
+            else:
+                left.append({"number": number})
+        if left:
+            files = {item["number"]: tuple(sources[item["number"]].files()) for item in left} if remote else {}
+            task = partial(_read, sources=sources, files=files, remote=remote, out=out, config=config)
+            for row in _rows(ray_config, left).map(task, num_cpus=ray_config.cpus).iter_rows():
+                yield SourceReport(**json.loads(row["report"]))
 
 
 def _rows(ray_config: RayConfig, items: list[dict[str, Any]]) -> Any:
@@ -119,7 +123,9 @@ class _Remote:
     """Captures at a URL, as files that lie at the same place on every machine, for as long as they are needed.
 
     Sources name files; those of a URL get the sizes and times that they have there, so that a source's digest says
-    whether it has changed, before and after it is fetched.
+    whether it has changed, before and after it is fetched. Where a source lies is no part of its digest, but its
+    folder's name may be: ``root`` has the same in every run. What it lies in is new in every run, and its owner's
+    alone: whoever knows a name may have put something else there before.
     """
 
     url: str
@@ -128,11 +134,26 @@ class _Remote:
     @classmethod
     def of(cls, url: str) -> _Remote:
         name = f"nearpose-{hashlib.sha256(url.encode()).hexdigest()[:16]}"
-        return cls(url.rstrip("/"), Path(tempfile.gettempdir(), name))
+        made = cls(url.rstrip("/"), Path(tempfile.mkdtemp(prefix="nearpose-captures-"), name))
+        weakref.finalize(made, shutil.rmtree, made.root.parent, ignore_errors=True)  # of an error, or nobody reads on
+        return made
+
+    def __enter__(self) -> _Remote:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Removes it, on every machine of the cluster."""
+        shutil.rmtree(self.root.parent, ignore_errors=True)
+        if ray.is_initialized():
+            remove = ray.remote(num_cpus=0)(_remove)
+            nodes = [
+                NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in ray.nodes() if node["Alive"]
+            ]
+            tasks = [remove.options(scheduling_strategy=node).remote(self.root.parent) for node in nodes]
+            ray.wait(tasks, num_returns=len(tasks), timeout=_REMOVAL_S)
 
     def outline(self) -> Path:
-        """All of its files, empty but for those that list others; an earlier run's are replaced."""
-        shutil.rmtree(self.root, ignore_errors=True)
+        """All of its files, empty but for those that list others."""
         system, base = self._opened()
         try:
             found = system.find(base, detail=True)
@@ -163,6 +184,7 @@ class _Remote:
 
     def _fetch(self, files: Sequence[Path]) -> None:
         system, base = self._opened()
+        self.root.parent.mkdir(mode=0o700, exist_ok=True)  # on another machine than the one that made its name
         for path in files:
             name = f"{base}/{path.relative_to(self.root).as_posix()}"
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -177,6 +199,10 @@ class _Remote:
         except (ImportError, ValueError) as error:  # ImportError: its message says what to install
             raise CaptureError(self.url, f"cannot be read: {error}") from error
         return system, base.rstrip("/")
+
+
+def _remove(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _modified(told: dict[str, Any]) -> float:

@@ -19,6 +19,8 @@ Text = Annotated[str, Field(min_length=1)]
 Vector = tuple[Number, Number, Number]
 Row = tuple[Number, Number, Number, Number]
 
+_NAMED = 6  # pictures in a text
+
 _BOX: JsonDict = {"center": [0.0, 0.05, 0.0], "size": [0.08, 0.1, 0.08], "rotation": [[1, 0, 0], [0, 1, 0], [0, 0, 1]]}
 _OBJECT: JsonDict = {"id": "mug-17", "category": "cup", "box": _BOX, "accepted": True}
 _PLANE: JsonDict = {"normal": [0.0, 1.0, 0.0], "point": [0.0, 0.0, 0.0]}
@@ -157,7 +159,9 @@ class CaptureAnswer(BaseModel):
     frames: list[FrameShape]
     points: list[tuple[float, float, float]] = Field(description="Some points of surfaces, 5000 at most.")
     colors: list[tuple[int, int, int]] | None = Field(description="Theirs, red, green, blue, 0 to 255; if known.")
-    findings: list[FindingShape] = Field(description="Of the last `trainer check`, or import, if there was one.")
+    findings: list[FindingShape] = Field(
+        description="Of the last `trainer check`, or import, if there was one: those that still hold."
+    )
     problem: str | None = Field(description="What the file cannot be used with as it is.")
 
 
@@ -165,6 +169,8 @@ class SavedAnswer(BaseModel):
     """What is on the disk now."""
 
     revision: str
+    findings: list[FindingShape] = Field(description="Those of the capture that hold still.")
+    problem: str | None = Field(description="What the file cannot be used with as it is.")
 
 
 class EarlierShape(BaseModel):
@@ -173,6 +179,7 @@ class EarlierShape(BaseModel):
     revision: str
     saved_at: datetime = Field(description="When it had been saved.")
     plane: PlaneShape | None
+    plane_from: str | None = Field(description="How the plane was found; the capture's again once it is saved again.")
     objects: list[ObjectShape]
 
 
@@ -183,30 +190,42 @@ class DraftAnswer(BaseModel):
     category: str
     confidence: float = Field(description="The probability, 0 to 1, that its 3D IoU with the true box is above 0.5.")
     frames_used: list[int] = Field(description="The numbers of the frames that were looked at.")
+    frames_unread: list[int] = Field(description="Those whose picture cannot be read; `problem` says so, too.")
     neighbors: list[str] = Field(description="The objects of the index that it was made of, the most alike first.")
     problem: str | None = Field(description="What to look out for, if there is anything.")
 
 
-def draft_answer(draft: Draft, frames: list[int], document: CaptureDocument) -> DraftAnswer:
-    """``frames`` are the numbers of the frames that were looked at, of the capture that ``document`` describes."""
+def draft_answer(draft: Draft, document: CaptureDocument) -> DraftAnswer:
+    """The frames are numbered as those of the capture that ``document`` describes."""
     box = BoxShape(**{name: getattr(draft.box, name).tolist() for name in ("center", "size", "rotation")})
     return DraftAnswer(
         box=box,
         category=draft.category,
         confidence=draft.confidence,
-        frames_used=frames,
+        frames_used=list(draft.frames),
+        frames_unread=list(draft.unread),
         neighbors=list(dict.fromkeys(neighbour.frame.object_id for neighbour in draft.neighbours)),
-        problem=_caution(document),
+        problem=_caution(document, draft.unread),
     )
 
 
-def _caution(document: CaptureDocument) -> str | None:
-    """What a draft stands on that nobody is sure of."""
+def _caution(document: CaptureDocument, unread: tuple[int, ...]) -> str | None:
+    """What a draft stands on that nobody is sure of, and what it had to do without."""
     cautions = {
+        f"Left out, as it cannot be read: {_picture_names(document, unread)}.": len(unread) == 1,
+        f"Left out, as they cannot be read: {_picture_names(document, unread)}.": len(unread) > 1,
         "Its size may be wrong: the capture's scale is unknown, the index knows metres.": document.scale == "unknown",
         "It stands on a ground that is a guess.": "guess" in (document.plane_from or "").lower(),
     }
     return " ".join(text for text, holds in cautions.items() if holds) or None
+
+
+def _picture_names(document: CaptureDocument, numbers: tuple[int, ...]) -> str:
+    """The first few of them."""
+    frames = [document.frames[number] for number in numbers]
+    names = [f"picture {frame.index} of {document.video}" if document.video else str(frame.image) for frame in frames]
+    more = [f"{len(names) - _NAMED} more"] if len(names) > _NAMED else []
+    return ", ".join(names[:_NAMED] + more)
 
 
 class ConflictProblem(Problem):

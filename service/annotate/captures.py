@@ -18,6 +18,7 @@ from service.annotate.answers import (
     CaptureEntry,
     FindingShape,
     FrameShape,
+    SavedAnswer,
     object_shape,
     plane_shape,
 )
@@ -119,7 +120,6 @@ def capture_answer(name: str, folder: Path, saved: Saved, pictures: Pictures, ur
     """All of a capture. What is wrong with a frame is said there and hides no other."""
     document = saved.document
     points, colors, fault = _points(folder)
-    findings = [FindingShape(**vars(finding)) for finding in read_findings(folder)]
     return CaptureAnswer(
         name=name,
         revision=saved.revision,
@@ -133,9 +133,19 @@ def capture_answer(name: str, folder: Path, saved: Saved, pictures: Pictures, ur
         frames=[_frame(folder, document, number, pictures, url) for number in range(len(document.frames))],
         points=points,
         colors=colors,
-        findings=[*findings, *fault],
+        findings=[*_findings(folder), *fault],
         problem=_problem(document),
     )
+
+
+def saved_answer(revision: str, folder: Path, document: CaptureDocument) -> SavedAnswer:
+    """What is told of a capture once its annotation was replaced."""
+    *_, fault = _points(folder)
+    return SavedAnswer(revision=revision, findings=[*_findings(folder), *fault], problem=_problem(document))
+
+
+def _findings(folder: Path) -> list[FindingShape]:
+    return [FindingShape(frame=found.frame, kind=found.kind, text=found.text) for found in read_findings(folder)]
 
 
 def _problem(document: CaptureDocument) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from index.capture import CaptureDocument, PlaneDocument
 from index.capture_pose import posed_camera
 from index.draft import Draft, FrameRect, GroundPlane, PosedPicture, propose_box
 from index.predict import Predictor
-from index.schema import GeometryError, InvalidValueError, NearposeError, Rect, checked_rect
+from index.schema import GeometryError, ImageError, InvalidValueError, NearposeError, Rect, checked_rect
 from service.annotate.pictures import Pictures
 
 _WIDTH = 960  # of the pictures that are looked at
@@ -29,15 +30,15 @@ def propose(
     document: CaptureDocument,
     frame: int | None,
     rect: Rect | None,
-) -> tuple[Draft, list[int]]:
-    """A box in the world, and the numbers of the frames that were looked at.
+) -> Draft:
+    """A box in the world; its ``frames`` and ``unread`` are numbers of the capture's frames.
 
     Args:
         frame, rect: where a person sees the object, pixels of the frame's picture; by default the cameras look at it.
 
     Raises:
-        NoDraftError: the capture has no ground or no poses, or nothing that the index knows fits.
-        InvalidValueError: the rectangle is not in the frame's picture, or the frame has no pose.
+        NoDraftError: the capture has no ground, poses or pictures, or nothing that the index knows fits.
+        InvalidValueError: the rectangle is not in the frame's picture, or that has no pose or is damaged.
     """
     if document.plane is None:
         raise NoDraftError("the ground is not known yet: set the plane first")
@@ -47,10 +48,11 @@ def propose(
     try:
         ground = _ground(document.plane, list(posed.values()))
         draft = propose_box(predictor, list(posed.values()), ground, _hint(posed, frame, rect))
-    except GeometryError as error:
+    except (GeometryError, ImageError) as error:
         raise NoDraftError(str(error)) from error
     numbers = list(posed)
-    return draft, [numbers[position] for position in draft.frames]
+    frames, unread = (tuple(numbers[position] for position in part) for part in (draft.frames, draft.unread))
+    return dataclasses.replace(draft, frames=frames, unread=unread)
 
 
 def _posed(document: CaptureDocument, folder: Path, pictures: Pictures) -> Iterator[tuple[int, PosedPicture]]:

@@ -25,7 +25,7 @@ from service.annotate.answers import (
     object_shape,
     plane_shape,
 )
-from service.annotate.captures import Captures, capture_answer
+from service.annotate.captures import Captures, capture_answer, saved_answer
 from service.annotate.draft import NoDraftError, propose
 from service.annotate.pictures import Pictures
 from service.live import LiveIndex, NotReadyError
@@ -134,9 +134,10 @@ def save_annotation(
 
     Where someone else has saved since, nothing is, unless it was the same: a request can be sent again.
     """
-    revision = store.save(annotator.captures.file(name), _revision(if_match), body.annotation())
+    file = annotator.captures.file(name)
+    revision = store.save(file, _revision(if_match), body.annotation())
     response.headers["ETag"] = f'"{revision}"'
-    return SavedAnswer(revision=revision)
+    return saved_answer(revision, annotator.captures.folder(name), store.read(file).document)
 
 
 @router.get(
@@ -178,6 +179,7 @@ def history(name: CaptureName, annotator: Running) -> list[EarlierShape]:
             revision=earlier.revision,
             saved_at=earlier.saved_at,
             plane=plane_shape(earlier.annotation.plane),
+            plane_from=earlier.plane_from,
             objects=[object_shape(item) for item in earlier.annotation.objects],
         )
         for earlier in store.history(annotator.captures.file(name))
@@ -209,8 +211,8 @@ def draft(
     folder, document = annotator.captures.folder(name), store.read(annotator.captures.file(name)).document
     if frame is not None:
         _check_frame(frame, len(document.frames), "frame")
-    found, frames = propose(annotator.predictor, annotator.pictures, folder, document, frame, _rect(rect))
-    return draft_answer(found, frames, document)
+    found = propose(annotator.predictor, annotator.pictures, folder, document, frame, _rect(rect))
+    return draft_answer(found, document)
 
 
 async def conflict(request: Request, error: Exception) -> Response:

@@ -84,11 +84,15 @@ class Saved:
 
 @dataclass(frozen=True)
 class Earlier:
-    """An annotation that was replaced, and the revision and time (UTC) of when it had been saved."""
+    """An annotation that was replaced: the revision and time (UTC) of when it had been saved, how its plane was found.
+
+    Of those that were kept before that was noted, a person is taken to have drawn the plane.
+    """
 
     revision: str
     saved_at: datetime
     annotation: Annotation
+    plane_from: str | None
 
 
 def read(file: Path) -> Saved:
@@ -114,7 +118,7 @@ def save(file: Path, revision: str, annotation: Annotation) -> str:
             return present.revision
         if present.revision != revision:
             raise ConflictError(present)
-        data = _annotated(present, annotation)
+        data = _annotated(present, annotation, earlier)
         like = os.stat(file.name, dir_fd=folder)
         _keep(earlier, present, like)
         with _replacing(folder, file.name, data, like):
@@ -148,14 +152,17 @@ def _read(folder: int, name: str) -> Saved:
     return Saved(data, datetime.fromtimestamp(written, UTC), document)
 
 
-def _annotated(present: Saved, annotation: Annotation) -> bytes:
-    """The file with another annotation. Raises InvalidValueError for whatever would be wrong with it then."""
+def _annotated(present: Saved, annotation: Annotation, kept: int) -> bytes:
+    """The file with another annotation; ``kept`` is the folder of the earlier ones.
+
+    Raises InvalidValueError for whatever would be wrong with it then.
+    """
     content = json.loads(present.data)
     if annotation.plane is None:
         content.pop("plane", None)
         content.pop("plane_from", None)
     elif annotation.plane != present.document.plane:
-        content |= {"plane": annotation.plane.model_dump(), "plane_from": DRAWN}
+        content |= {"plane": annotation.plane.model_dump(), "plane_from": _origin(kept, annotation.plane)}
     content["objects"] = [item.model_dump(exclude_none=True) for item in annotation.objects]
     data = (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
     known = {str(fault) for fault in faults(present.document)}  # of its frames: no annotation can help them
@@ -165,6 +172,14 @@ def _annotated(present: Saved, annotation: Annotation) -> bytes:
     return data
 
 
+def _origin(kept: int, plane: PlaneDocument) -> str | None:
+    """How a plane was found: as was noted when it was the capture's before, so that undo undoes that, too."""
+    for name in reversed(_names(kept)):
+        if (earlier := _earlier(kept, name)) and earlier.annotation.plane == plane:
+            return earlier.plane_from
+    return DRAWN
+
+
 def _keep(kept: int, present: Saved, like: os.stat_result) -> None:
     """Puts the annotation that is about to be replaced beside the others; the oldest one goes."""
     names = _names(kept)
@@ -172,6 +187,7 @@ def _keep(kept: int, present: Saved, like: os.stat_result) -> None:
         "revision": present.revision,
         "saved_at": present.saved_at.isoformat(),
         "plane": present.document.plane and present.document.plane.model_dump(),
+        "plane_from": present.document.plane_from,
         "objects": [item.model_dump() for item in present.document.objects],
     }
     if names and (last := _earlier(kept, names[-1])) and last.revision == present.revision:
@@ -195,7 +211,8 @@ def _earlier(kept: int, name: str) -> Earlier | None:
             content: dict[str, Any] = json.loads(opened.read())
         plane = content["plane"] and PlaneDocument.model_validate_json(json.dumps(content["plane"]))
         objects = tuple(ObjectDocument.model_validate_json(json.dumps(item)) for item in content["objects"])
-        return Earlier(content["revision"], datetime.fromisoformat(content["saved_at"]), Annotation(plane, objects))
+        annotation, saved_at = Annotation(plane, objects), datetime.fromisoformat(content["saved_at"])
+        return Earlier(content["revision"], saved_at, annotation, content.get("plane_from", DRAWN))
     except (FileNotFoundError, ValueError, TypeError, KeyError):
         return None
 

@@ -113,7 +113,8 @@ def verify(path: Path) -> None:
     """Reads the whole file before anything may write to it: writing to a damaged one could end what is left of it."""
     if path.stat().st_size == 0:
         raise CorruptArtifactError(path, "truncated: it is empty")
-    with contextlib.closing(reader(path)) as db:
+    db, _ = reader(path)
+    with contextlib.closing(db):
         if pragma(db, "application_id") != _APPLICATION_ID:
             raise ForeignArtifactError(path, "not a file of enrolled frames")
         if (version := pragma(db, "user_version")) != _SCHEMA_VERSION:
@@ -122,7 +123,8 @@ def verify(path: Path) -> None:
             raise CorruptArtifactError(path, f"damaged: {found}")
 
 
-def reader(path: Path) -> sqlite3.Connection:
+def reader(path: Path) -> tuple[sqlite3.Connection, bool]:
+    """A connection that reads, and whether it sees only what is there now: where nothing can be written beside it."""
     db = _connected(path, "mode=ro")
     log = path.with_name(path.name + "-wal")
     try:
@@ -131,9 +133,9 @@ def reader(path: Path) -> sqlite3.Connection:
         db.close()
         if log.exists() and log.stat().st_size:
             raise
-        # Nobody has it open, and the folder lets nobody: it cannot change.
-        db = _connected(path, "immutable=1")
-    return db
+        # Nobody of this machine has it open, and the folder lets nobody: it is taken for one that does not change.
+        return _connected(path, "immutable=1"), True
+    return db, False
 
 
 def writer(path: Path) -> sqlite3.Connection | None:

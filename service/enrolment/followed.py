@@ -64,6 +64,11 @@ class Enrolment:
             raise EnrolmentUnavailableError(f"enrolment is off: {self.failure}") from error
 
     @property
+    def note(self) -> str | None:
+        """What the open file does not let be done; None where it lets all, or there is none."""
+        return self._store.note if self._store is not None else None
+
+    @property
     def accepts(self) -> bool:
         """Whether frames can be enrolled."""
         return self._store is not None and self._store.writable
@@ -80,8 +85,8 @@ class Enrolment:
         except Exception as error:  # whatever it is, the index must go on answering
             self.fail(error)
             return False
-        if not self._store.writable:
-            logger.warning("enrolment: %s is read-only; what it holds is searched, nothing can be added", self._path)
+        if self.note:
+            logger.warning("enrolment (%s): %s", self._path, self.note)
         self.failure, self.warnings = None, ()
         return True
 

@@ -38,6 +38,11 @@ from service.enrolment.records import Changes, Enrolee, EnrolledFrame, EnrolledO
 
 _LATEST = 100
 _CONTENT = ("camera", "plane", "rect", "box")
+_READ_ONLY = "the file is read-only: what it holds is searched, nothing can be added"
+_FROZEN = (
+    "the file's folder is read-only: what it held at the start is searched, nothing can be added, and what others "
+    "write to it meanwhile is not seen before a restart"
+)
 
 
 class KeyReusedError(InvalidValueError):
@@ -67,7 +72,7 @@ class EnrolmentStore:
         with refusals(path):
             verify(path)
             self._writer = writer(path)
-            self._reader = reader(path)
+            self._reader, self._frozen = reader(path)
         self._inode = path.stat().st_ino
         self._reading, self._writing = threading.Lock(), threading.Lock()
         self._lock = write_lock(path)
@@ -76,6 +81,13 @@ class EnrolmentStore:
     def writable(self) -> bool:
         """Whether anything can be enrolled."""
         return self._writer is not None
+
+    @property
+    def note(self) -> str | None:
+        """What cannot be done with the file, without its path; None where all can be."""
+        if self._frozen:
+            return _FROZEN
+        return None if self.writable else _READ_ONLY
 
     def close(self) -> None:
         """Closes the file; the last process to do so also ends its log."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from index.predict import DEFAULT_K, MAX_K
 from index.schema import InvalidValueError
 
+SYMMETRIC = ("bottle", "cup")  # the published ones, whose handles count not
+
 
 @dataclass(frozen=True)
 class EvaluateConfig:
@@ -17,7 +19,7 @@ class EvaluateConfig:
     seed: int = 0
     device: str = "auto"
     full: bool = False  # also with fewer labelled sequences, and with errors in what comes with a picture
-    symmetric: tuple[str, ...] = ("bottle", "cup")  # categories or objects; the published ones, whose handles count not
+    symmetric: tuple[str, ...] = SYMMETRIC  # categories or objects that look the same from all sides
     fractions: tuple[float, ...] = (1.0, 0.1, 0.01)  # of the labelled sequences
     draws: int = 5  # of a fraction's sequences
     processes: int | None = None  # that fit boxes; None: one a core where there are queries enough

@@ -21,7 +21,7 @@ from index.search import FrameIndex
 from trainer.baselines import RawPixels
 from trainer.boxes import Asked, Fitter
 from trainer.evaluate.conditions import label_fractions, robustness
-from trainer.evaluate.config import EvaluateConfig
+from trainer.evaluate.config import SYMMETRIC, EvaluateConfig
 from trainer.evaluate.cost import cost_of
 from trainer.evaluate.pose import Truths, calibration, measured, poses
 from trainer.evaluate.records import Records
@@ -56,7 +56,8 @@ def evaluate(frames: Path, encoder: Path, index: Path, out: Path, config: Evalua
         ``out``.
 
     Raises:
-        InvalidValueError: there is no test split, the index holds frames of it, or was built with another encoder.
+        InvalidValueError: there is no test split, the index holds frames of it, or was built with another encoder; or
+            ``config.symmetric`` names what the frames do not have.
     """
     config = config or EvaluateConfig()
     trained = open_predictor(index, config.device)
@@ -105,10 +106,22 @@ def evaluate_bounds(frames: Path, out: Path, config: EvaluateConfig | None = Non
 
 @contextmanager
 def _session(frames: Path, out: Path, config: EvaluateConfig) -> Iterator[_Run]:
-    trial = Trial.of(Frames.open(frames), config.queries)
+    opened = Frames.open(frames)
+    _check_symmetric(opened, config.symmetric)
+    trial = Trial.of(opened, config.queries)
     out.parent.mkdir(parents=True, exist_ok=True)
     with Records(records_of(out)) as records:
         yield _Run(trial, Truths.of(trial.queries, config.symmetric), config, records)
+
+
+def _check_symmetric(frames: Frames, names: tuple[str, ...]) -> None:
+    """The published categories may be missing: they are the default, of whatever frames."""
+    categories = sorted(set(frames.category.tolist()))
+    known = {*categories, *frames.object_id.tolist(), *SYMMETRIC}
+    for name in names:
+        if name not in known:
+            bound = f"categories of the frames ({', '.join(categories)}) or ids of their objects"
+            raise InvalidValueError("symmetric", name, bound)
 
 
 def _measure(run: _Run, subject: Subject, folder: Path | None) -> Row:

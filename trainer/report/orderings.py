@@ -1,20 +1,30 @@
-"""Which of the paper's orderings hold here, which are reversed, and which the intervals leave open."""
+"""Which of the paper's orderings hold here, which are reversed, and which the intervals leave open.
+
+A difference may be off because of the videos that were asked about, and because of the seeds that were learnt from: its
+interval is of both. Another seed may move a row by more than other videos would.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+from scipy.special import stdtrit
+
 from trainer.evaluate.schema import Row
 from trainer.metrics import Estimate
-from trainer.report.source import Source
+from trainer.report.source import Source, mean_estimate
 
 Verdict = Literal["holds", "reversed", "undecided"]
 Figure = Callable[[Row], Estimate | None]
 
 PAIRS = ("same", "nearby", "distant")
 STRONGER = ("ulc", "lc", "full")
+_WORDS = {"holds": "holds", "reversed": "reversed", "undecided": "not told apart"}
+_LEVEL = 0.95
 
 
 def pose(row: Row) -> Estimate | None:
@@ -39,13 +49,17 @@ FIGURES: dict[str, Figure] = {"3D mAP": pose, "re-ID mAP": reid, "classification
 
 @dataclass(frozen=True)
 class Comparison:
-    """``better`` is above ``worse`` in the paper; ``difference`` is what was measured of that here."""
+    """``better`` is above ``worse`` in the paper; ``difference`` is what was measured of that here.
+
+    ``seeds``: how many of each. One says nothing of the spread over seeds.
+    """
 
     claim: str
     figure: str
     better: str
     worse: str
     difference: Estimate
+    seeds: tuple[int, int]
 
     @property
     def verdict(self) -> Verdict:
@@ -54,24 +68,58 @@ class Comparison:
             return "holds"
         return "reversed" if self.difference.high < 0 else "undecided"
 
+    @property
+    def told(self) -> str:
+        """The verdict in words, and what it does not know."""
+        if max(self.seeds) == 1:
+            return f"{_WORDS[self.verdict]} (one seed each: other seeds may say otherwise)"
+        counts = " and ".join(map(str, dict.fromkeys(self.seeds)))
+        return f"{_WORDS[self.verdict]} ({counts} seeds)"
+
 
 def comparisons(source: Source) -> list[Comparison]:
     """Of all the paper's claims of whose two rows both were measured."""
     found = []
     for claim, figure, better, worse in _claims(source):
         above, below = source.entry(better), source.entry(worse)
-        a, b = (entry and entry.figure(FIGURES[figure]) for entry in (above, below))
-        if above and below and a and b:
-            found.append(Comparison(claim, figure, above.label, below.label, difference(a, b)))
+        if above and below:
+            a, b = (entry.figures(FIGURES[figure]) for entry in (above, below))
+            if a and b:
+                seeds = len(a), len(b)
+                found.append(Comparison(claim, figure, above.label, below.label, difference(a, b), seeds))
     return found
 
 
-def difference(a: Estimate, b: Estimate) -> Estimate:
-    """a - b. The interval takes the two for independent; being of the same queries they are not, it is too wide."""
-    low = ((a.value - a.low) ** 2 + (b.high - b.value) ** 2) ** 0.5
-    high = ((a.high - a.value) ** 2 + (b.value - b.low) ** 2) ** 0.5
+def difference(above: Sequence[Estimate], below: Sequence[Estimate]) -> Estimate:
+    """The mean of a figure's seeds of one row, less that of another's.
+
+    The interval is over videos (``Estimate``'s own) and, where either row has several seeds, over seeds. It takes the
+    two rows for independent; being of the same queries they are not: over videos it is too wide.
+    """
+    a, b = mean_estimate(above), mean_estimate(below)
+    seeds = _seeds_half_width([e.value for e in above], [e.value for e in below])
+    low = math.hypot(a.value - a.low, b.high - b.value, seeds)
+    high = math.hypot(a.high - a.value, b.value - b.low, seeds)
     value = a.value - b.value
     return Estimate(value, value - low, value + high)
+
+
+def _seeds_half_width(above: Sequence[float], below: Sequence[float]) -> float:
+    """Of Welch's 95 % interval of the difference of two means over seeds; 0, for unknown, where both have one seed.
+
+    A row of one seed is taken to vary as much as the other does.
+    """
+    several = [values for values in (above, below) if len(values) > 1]
+    if not several:
+        return 0.0
+    known = [values if len(values) > 1 else several[0] for values in (above, below)]
+    errors = np.array([np.var(of, ddof=1) / len(values) for of, values in zip(known, (above, below), strict=True)])
+    if not errors.any():
+        return 0.0
+    freedom = float(len(several[0]) - 1)
+    if len(several) == 2:
+        freedom = errors.sum() ** 2 / (errors**2 / [len(values) - 1 for values in several]).sum()
+    return float(stdtrit(freedom, (1 + _LEVEL) / 2) * np.sqrt(errors.sum()))
 
 
 def _claims(source: Source) -> Iterator[tuple[str, str, str, str]]:

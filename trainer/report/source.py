@@ -36,8 +36,12 @@ class Entry:
 
     def figure(self, of: Callable[[Row], Estimate | None]) -> Estimate | None:
         """A figure, the mean of the seeds'; its interval is the mean of theirs. None where no seed has it."""
-        found = [estimate for row in self.rows if (estimate := of(row)) is not None]
+        found = self.figures(of)
         return mean_estimate(found) if found else None
+
+    def figures(self, of: Callable[[Row], Estimate | None]) -> list[Estimate]:
+        """A figure of each seed that has it."""
+        return [estimate for row in self.rows if (estimate := of(row)) is not None]
 
     def recall(self, how: str, k: str) -> Estimate | None:
         """Of ``voted`` or ``pooled`` retrieval, at ``R@<k>``."""

@@ -118,16 +118,17 @@ def _orderings(found: Sequence[Comparison]) -> list[Block]:
         for place, one in enumerate(group):
             if place == 0:
                 lines.append(Line(f"{claim} ({one.figure})", heading=True))
-            lines.append(Line(f"{one.better} above {one.worse}: {one.verdict}", (Cell.of(one.difference),)))
+            lines.append(Line(f"{one.better} above {one.worse}: {one.told}", (Cell.of(one.difference),)))
     told = [
-        f"{claim}: {counts['holds']} of {sum(counts.values())} comparisons hold, {counts['undecided']} are undecided, "
-        f"{counts['reversed']} are reversed."
+        f"{claim}: {counts['holds']} of {sum(counts.values())} comparisons hold, {counts['undecided']} are not told "
+        f"apart, {counts['reversed']} are reversed."
         for claim, counts in summary(found).items()
     ]
     caption = (
         "Each line is one comparison that the paper makes, with the difference that was measured here. It holds or is "
-        "reversed where the interval is on one side of zero; the interval takes the rows for independent, which makes "
-        "it rather too wide."
+        "reversed where the interval is on one side of zero, else the two are not told apart. The interval is over "
+        "videos, taking the rows for independent, which makes it rather too wide, and over seeds, where a row has "
+        "several; one seed each says nothing of how much another seed would change."
     )
     table = Table(
         "orderings-table", "The paper's orderings, one by one.", caption, (Column("difference"),), tuple(lines)

@@ -17,8 +17,10 @@ export class Annotation extends EventTarget {
   #past = [];
   #future = [];
   #before = null; // the state at the beginning of a drag
+  #grounds = []; // { plane, plane_from } that have been the capture's: how they were found is known
 
   open(capture, annotation) {
+    this.#grounds = [capture];
     Object.assign(this, { capture, present: annotation, frame: 0, draft: null });
     [this.#past, this.#future, this.#before] = [[], [], null];
     this.selected = annotation.objects.length ? 0 : -1;
@@ -33,15 +35,29 @@ export class Annotation extends EventTarget {
     return this.present.plane && groundFrame(this.present.plane);
   }
 
+  /** Earlier states { plane, plane_from }: one of their grounds may come back. */
+  know(states) {
+    this.#grounds = [this.capture, ...states];
+  }
+
+  get #known() {
+    return this.#grounds.find(({ plane }) => plane && same(plane, this.present.plane));
+  }
+
+  /** How the ground was found, in words; null where that is not known, or a person has set it. */
+  get groundFrom() {
+    return this.#known?.plane_from || null;
+  }
+
   /** Whether a person has set the ground since the capture was read. */
   get isGroundSet() {
-    return this.present.plane !== null && !same(this.present.plane, this.capture.plane);
+    return this.present.plane !== null && !this.#known;
   }
 
   /** Whether the ground was seen or set, not guessed. */
   get isGroundSure() {
     if (this.isGroundSet) return true;
-    return this.present.plane !== null && !/guess/i.test(this.capture.plane_from || "");
+    return this.present.plane !== null && !/guess/i.test(this.groundFrom || "");
   }
 
   get pose() {

@@ -39,7 +39,8 @@ async function open(name) {
   const capture = await settledCapture(name);
   if (!capture || opening !== name) return; // another was chosen meanwhile
   const chosen = savings.get(name) || newSaving(name);
-  const state = chosen.open(capture.revision, server.annotationOf(capture)); // a conflict is shown once it is there
+  const state = await chosen.open(capture.revision, server.annotationOf(capture)); // a conflict is shown once it is there
+  if (opening !== name) return;
   saving = chosen;
   annotation.open(capture, state);
   stage.zoom = 1;
@@ -83,7 +84,11 @@ async function settledCapture(name) {
 }
 
 function newSaving(name) {
-  const made = new Saving(name, (revision, state) => server.save(name, revision, state));
+  const made = new Saving(name, async (revision, state) => {
+    const saved = await server.save(name, revision, state);
+    if (annotation.capture?.name === name) showFindings({ ...annotation.capture, ...saved }); // those that hold still
+    return saved;
+  });
   made.addEventListener("state", () => made === saving && showSaving());
   savings.set(name, made);
   return made;
@@ -246,7 +251,10 @@ function stageInWords() {
 async function showHistory() {
   const list = find("#states");
   try {
-    const states = await server.history(annotation.capture.name);
+    const { capture } = annotation;
+    const states = await server.history(capture.name);
+    if (capture !== annotation.capture) return;
+    annotation.know(states);
     list.replaceChildren(...states.map((state) => h("li", {}, earlier(state))));
     if (!states.length) list.replaceChildren(h("li", {}, "None yet."));
   } catch (problem) {

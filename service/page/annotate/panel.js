@@ -170,12 +170,12 @@ export class Panel {
   }
 
   #showGround() {
-    const { present, capture, posed, isGroundSet } = this.annotation;
+    const { present, capture, posed, isGroundSet, groundFrom } = this.annotation;
     find("#ground-card", this.root).hidden = !posed;
     find("#place-ground", this.root).hidden = present.plane !== null;
     find("#ground-moves", this.root).hidden = present.plane === null;
     const isGuess = present.plane !== null && !this.annotation.isGroundSure;
-    const given = capture.plane_from ? `From ${capture.plane_from}.` : "Given with the capture.";
+    const given = groundFrom ? `From ${groundFrom}.` : "Given with the capture.";
     const from = isGroundSet ? "Set by hand." : given;
     find("#ground-from", this.root).textContent = present.plane ? from : "This capture has no ground yet.";
     find("#confirm-ground", this.root).hidden = !isGuess;

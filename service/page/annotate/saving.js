@@ -6,7 +6,7 @@ const QUIET_MS = 300; // after the last change
 const RETRY_MS = [500, 1000, 2000, 4000];
 const AGAIN = new Set([408, 429]); // refusals for now: too slow, too many
 const MOST_SENT = 50;
-const PREFIX = "nearpose-unsaved/";
+const PREFIX = "nearpose-unsaved/"; // then the capture's name, and whose it is: the browser's tabs share the storage
 
 /** The same but for the last digits: numbers went through the server's arithmetic. */
 export function alike(a, b) {
@@ -17,14 +17,38 @@ export function alike(a, b) {
 }
 
 /** Whether this browser holds changes of a capture that are not confirmed. */
-export const isKept = (name) => stored(name) !== null;
+export const isKept = (name) => stored(name).length > 0;
 
-/** What this browser keeps of a capture; null where that is nothing, or it may keep nothing. */
+/** What this browser keeps of a capture, by key, the latest first; nothing where it may keep none. */
 function stored(name) {
   try {
-    return JSON.parse(localStorage.getItem(PREFIX + name));
+    const keys = Object.keys(localStorage).filter((key) => key === PREFIX + name || key.startsWith(`${PREFIX + name}/`));
+    return keys.flatMap(read).toSorted((a, b) => b.kept.at - a.kept.at);
   } catch {
-    return null;
+    return [];
+  }
+}
+
+function read(key) {
+  try {
+    const kept = JSON.parse(localStorage.getItem(key));
+    return kept ? [{ key, kept: { at: 0, ...kept } }] : [];
+  } catch {
+    return []; // not what a page has stored
+  }
+}
+
+/** The keys of pages that are open: each holds a lock of that name. Over plain HTTP browsers have none, and none is. */
+async function keysInUse() {
+  const { held } = (await navigator.locks?.query()) || { held: [] };
+  return new Set(held.map(({ name }) => name));
+}
+
+function forget(key) {
+  try {
+    localStorage.removeItem(key);
+  } catch {
+    // Nothing is kept where that is forbidden.
   }
 }
 
@@ -34,27 +58,27 @@ export class Saving extends EventTarget {
   problem = null;
   theirs = null; // { revision, annotation } that someone else saved
   #own = null; // what this page has stored, or would have if the browser had let it
-  #tab = crypto.getRandomValues(new Uint32Array(2)).join("-");
+  #key = null; // where
   #revision = null;
   #wanted = null; // the annotation that is not confirmed yet
   #sent = []; // those that were sent, and may have been saved without our hearing of it
   #sending = null; // a promise: what changes meanwhile is sent after it
   #timer = 0;
   #failures = 0;
-  #tookOver = null; // the tab whose changes were found here
 
   /** `send(revision, annotation)` resolves to { revision }, or rejects with a Problem. */
   constructor(name, send) {
     super();
     Object.assign(this, { name, send });
+    this.#key = `${PREFIX + name}/${crypto.getRandomValues(new Uint32Array(2)).join("-")}`;
+    navigator.locks?.request(this.#key, () => new Promise(() => {})); // as long as the page is there
     addEventListener("online", () => this.state === "offline" && this.#later(0));
     document.addEventListener("visibilitychange", () => document.hidden && this.flush());
   }
 
   /** Begins with what the server has; returns the annotation to go on with. */
-  open(revision, annotation) {
-    const kept = this.#own || stored(this.name);
-    this.#tookOver = kept?.tab;
+  async open(revision, annotation) {
+    const kept = this.#own || (await this.#takeOver(annotation));
     if (!kept || alike(kept.annotation, annotation)) {
       this.#accepted(revision, (this.#wanted = null));
       return annotation;
@@ -66,10 +90,21 @@ export class Saving extends EventTarget {
     return kept.annotation;
   }
 
+  /** The latest changes that a page has left; those before them stay for the next time, unless they are what is saved. */
+  async #takeOver(saved) {
+    const inUse = await keysInUse();
+    for (const { key, kept } of stored(this.name).filter((item) => !inUse.has(item.key))) {
+      const isSaved = alike(kept.annotation, saved);
+      if (isSaved || this.#store(kept)) forget(key);
+      if (!isSaved) return kept;
+    }
+    return null;
+  }
+
   /** What was changed since: kept here at once, sent soon. */
   keep(annotation) {
     this.#wanted = annotation;
-    this.#store();
+    this.#storeWanted();
     if (this.state !== "conflict") this.#later(QUIET_MS);
   }
 
@@ -119,7 +154,7 @@ export class Saving extends EventTarget {
   async #sendWanted() {
     const sent = this.#wanted;
     this.#sent = [...this.#sent.slice(1 - MOST_SENT), sent];
-    this.#store();
+    this.#storeWanted();
     if (!this.#failures) this.#become("saving");
     try {
       const { revision } = await this.send(this.#revision, sent);
@@ -156,20 +191,24 @@ export class Saving extends EventTarget {
     this.#become("conflict");
   }
 
-  #store() {
-    this.#own = { revision: this.#revision, annotation: this.#wanted, sent: this.#sent, tab: this.#tab };
+  #storeWanted() {
+    this.#store({ revision: this.#revision, annotation: this.#wanted, sent: this.#sent, at: Date.now() });
+  }
+
+  /** Whether it could be stored. Where the storage is full or forbidden, the server is still sent all of it. */
+  #store(changes) {
+    this.#own = changes;
     try {
-      localStorage.setItem(PREFIX + this.name, JSON.stringify(this.#own));
+      localStorage.setItem(this.#key, JSON.stringify(changes));
+      return true;
     } catch {
-      // The browser's storage is full or forbidden: the server is still sent all of it.
+      return false;
     }
   }
 
-  /** Not what another tab keeps there, unless this one has taken it over. */
   #forget() {
     this.#own = null;
-    const kept = stored(this.name);
-    if (kept && (kept.tab === this.#tab || this.#tookOver === kept.tab)) localStorage.removeItem(PREFIX + this.name);
+    forget(this.#key);
   }
 
   #become(state) {

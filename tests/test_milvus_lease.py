@@ -1,0 +1,149 @@
+"""One writer at a time to an index in Milvus: who comes second is told who writes; who has died is taken over."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import subprocess
+import sys
+import threading
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("milvus_lite")
+
+from index import milvus_lease
+from index.milvus_lease import Lease, writing
+from index.schema import UnavailableError
+from index.stores import store_at
+from tests.milvus import embedded, milvus_server
+from tests.test_stores import content, encoder  # noqa: F401
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    monkeypatch.setattr(milvus_lease, "_SETTLED_S", 0.0)
+    with embedded(tmp_path / "index.db") as place:
+        yield store_at(place)
+
+
+def held(store) -> Lease:
+    """As a writer that died has left it."""
+    lease = Lease(store._client, store.address)
+    lease.take()
+    return lease
+
+
+def test_a_second_writer_is_refused_and_told_who_writes_since_when(store, encoder):  # noqa: F811
+    other = store_at(str(store.address))
+    with writing(store._client, store.address):
+        before = store._collections()
+        with pytest.raises(UnavailableError) as refused:
+            other.write(content(encoder))
+        assert store._collections() == before
+    told = str(refused.value)
+    assert f"{socket.gethostname()}, process {os.getpid()} has been writing to it since 2" in told
+    assert "others may from 2" in told
+    version = other.write(content(encoder))
+    assert store.current() == version
+    assert len(store._collections()) == 2  # nothing of a lease stays
+    with writing(store._client, store.address), pytest.raises(UnavailableError, match="has been writing"):
+        other.rollback(version)
+
+
+def test_two_builds_at_once_are_one_and_a_refusal(store, encoder):  # noqa: F811
+    written, refused, both = [], [], threading.Barrier(2)
+
+    def build() -> None:
+        own = store_at(str(store.address))
+        both.wait()
+        try:
+            written.append(own.write(content(encoder, 200)))
+        except UnavailableError as error:
+            refused.append(error)
+
+    builders = [threading.Thread(target=build) for _ in range(2)]
+    for builder in builders:
+        builder.start()
+    for builder in builders:
+        builder.join()
+    assert (len(written), len(refused)) == (1, 1)
+    assert store.versions() == written
+
+
+def test_a_lease_that_ran_out_is_taken_over_and_its_holder_writes_no_more(store, encoder, monkeypatch, caplog):  # noqa: F811
+    monkeypatch.setattr(milvus_lease, "_TERM", timedelta(0))
+    late = held(store)
+    monkeypatch.setattr(milvus_lease, "_TERM", timedelta(minutes=15))
+    with caplog.at_level(logging.WARNING), writing(store._client, store.address) as lease:
+        lease.check()
+        with pytest.raises(UnavailableError, match="another writer took it"):
+            late.check()
+        late.give_back()
+        lease.check()
+    assert "ran out" in caplog.text
+    assert store._collections() == []
+
+
+def test_who_has_lost_the_lease_leaves_nothing(store, encoder, monkeypatch):  # noqa: F811
+    first = store.write(content(encoder))
+
+    def lost(lease: Lease) -> None:
+        raise UnavailableError("there", "another writer took it")
+
+    monkeypatch.setattr(Lease, "check", lost)
+    with pytest.raises(UnavailableError, match="another writer took it"):
+        store.write(content(encoder, seed=1))
+    assert (store.versions(), store.current()) == ([first], first)
+
+
+def test_a_lease_is_renewed_as_long_as_its_writer_lives(store, monkeypatch):
+    monkeypatch.setattr(milvus_lease, "_TERM", timedelta(seconds=1.5))
+    monkeypatch.setattr(milvus_lease, "_RENEWED_S", 0.1)
+    waited = threading.Event()
+    with writing(store._client, store.address) as lease:
+        waited.wait(2.5)
+        lease.check()
+        with pytest.raises(UnavailableError, match="has been writing"):
+            held(store)
+    assert store._collections() == []
+
+
+_WRITER = """
+import sys, time
+from index.milvus_lease import Lease
+from index.stores import store_at
+store = store_at(sys.argv[1])
+Lease(store._client, store.address).take()
+print("taken", flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_writer_of_another_process_that_is_killed_is_refused_for_until_its_lease_runs_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(milvus_lease, "_SETTLED_S", 0.1)
+    with milvus_server(tmp_path / "data") as url:
+        store = store_at(f"milvus:{url}")
+        with subprocess.Popen(
+            [sys.executable, "-c", _WRITER, str(store.address)],
+            stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent.parent,
+        ) as writer:  # fmt: skip
+            assert writer.stdout
+            assert writer.stdout.readline() == "taken\n"
+            writer.kill()
+        with pytest.raises(UnavailableError, match=f"process {writer.pid} has been writing"):
+            held(store)
+        monkeypatch.setattr(milvus_lease, "datetime", _Later)
+        held(store).give_back()
+        assert store._collections() == []
+
+
+class _Later(milvus_lease.datetime):
+    """The clock a quarter of an hour later."""
+
+    @classmethod
+    def now(cls, zone=None):
+        return super().now(zone) + timedelta(minutes=16)
