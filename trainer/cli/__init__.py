@@ -14,6 +14,7 @@ from trainer.cli.commands import Commands
 # In the order of the help. What a command runs imports its stage only then, so that help is at hand at once.
 _COMMANDS = (
     demo.add_demo,
+    demo.add_film,
     demo.add_pretrain,
     captures.add_import,
     captures.add_fetch,

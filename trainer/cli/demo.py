@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from trainer.cli.commands import Commands
+from trainer.cli.commands import Commands, given
 from trainer.cli.indexes import add_rebuild_options, rebuild_config
 
 
@@ -46,6 +46,23 @@ def _write_answers(run: Path) -> Path:
     frames = Frames.open(run / "frames")
     tests = frames.select(frames.split == "test")
     return write_picture(run / "answers.jpg", answer_sheet(open_predictor(run / "index"), tests, typical_rows(tests)))
+
+
+def add_film(commands: Commands) -> None:
+    """Nothing -> captures, more or fewer than the demo's."""
+    sub = commands.add("film", _film, "film demo captures of any number of objects", "captures")
+    sub.add_argument("--train-objects", type=int, help="a category, filmed once each (default: 28)")
+    sub.add_argument("--test-objects", type=int, help="a category, filmed twice each, in two places (default: 4)")
+    sub.add_argument("--seed", type=int, help="the same one films the same captures (default: 0)")
+    sub.add_argument("--frames", type=int, help="a video (default: 20)")
+    sub.add_argument("--workers", type=int, help="processes that film at the same time (default: 2)")
+
+
+def _film(options: argparse.Namespace) -> None:
+    from trainer.demo import DemoConfig, film
+
+    chosen = given(options, "train_objects", "test_objects", "seed", "frames", "workers")
+    print(film(options.captures, DemoConfig(**chosen)))
 
 
 def add_pretrain(commands: Commands) -> None:
