@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
 
-from tests.browser import answer_after, chromium, fields_of, open_page
+from tests.browser import answer_after, fields_of, open_page
 from tests.scenes import standing_frame
 from tests.service_fixtures import build_index, encoded, picture_of, query_fields, wait_until
 from tests.test_service_server import is_ready, serving
@@ -36,12 +36,6 @@ def url(tmp_path_factory):
     with serving(root / "index", samples=root / "samples") as client:
         wait_until(lambda: is_ready(client), timeout_s=200)  # the compiler may run first
         yield f"{client.base_url}/"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from tests.browser import DESKTOP, PHONE, answer_after, chromium, open_page
+from tests.browser import DESKTOP, PHONE, answer_after, open_page
 from tests.scenes import standing_frame
 from tests.service_fixtures import build_index, encoded, picture_of, query_fields, wait_until
 from tests.test_service_server import is_ready, serving
@@ -35,12 +35,6 @@ def url(tmp_path_factory):
     with serving(root / "index", samples=sample) as client:
         wait_until(lambda: is_ready(client), timeout_s=200)  # the compiler may run first
         yield f"{client.base_url}/"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as opened:
-        yield opened
 
 
 def violations(page: Page) -> list[str]:
