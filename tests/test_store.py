@@ -31,12 +31,16 @@ def some_frames(n):
     ]
 
 
-@pytest.fixture
-def encoder(tmp_path):
-    folder = tmp_path / "encoder"
+def bare_encoder(folder):
+    """A folder that is copied into an index as an encoder's is; nothing opens it as one."""
     folder.mkdir()
     (folder / "encoder.json").write_text("{}")
     return folder
+
+
+@pytest.fixture
+def encoder(tmp_path):
+    return bare_encoder(tmp_path / "encoder")
 
 
 def write(root, encoder, n=20, seed=0, **options):
