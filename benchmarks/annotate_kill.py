@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import signal
 import tempfile
 import threading
 import time
@@ -24,10 +23,10 @@ import httpx2
 import numpy as np
 from tqdm import tqdm
 
+from benchmarks.killing import kill_at_work
 from index.capture import load_capture
 from service.annotate.store import KEPT, history, read
 from tests.annotation import annotation, bare_capture, content, opened, save
-from tests.service_fixtures import wait_until
 from tests.serving import annotating
 
 
@@ -100,14 +99,9 @@ def live_and_die(captures: Path, tally: Tally, clients: int, rng: random.Random)
     with annotating(captures) as server:
         first = 100_000 * (1 + tally.kills)
         people = [Person(server.url, name, first, 2) for name in names] + [Person(server.url, shared, first - 1, 2)]
-        for person in people:
-            person.start()
-        wait_until(lambda: all(person.confirmed for person in people), timeout_s=300)
-        time.sleep(rng.uniform(0, 0.5))  # the moment is random on purpose
-        server.end(signal.SIGKILL)
-        for person in people:
-            person.join()
-            tally.add(person)
+        kill_at_work(server, people, lambda: all(person.confirmed for person in people), (0, 0.5), rng)
+    for person in people:
+        tally.add(person)
     tally.kills += 1
     for name in names:
         confirmed = [person.confirmed for person in people if person.capture == name]

@@ -12,7 +12,6 @@ import argparse
 import json
 import random
 import shutil
-import signal
 import sys
 import tempfile
 import threading
@@ -23,7 +22,8 @@ from pathlib import Path
 import httpx2
 import numpy as np
 
-from tests.service_fixtures import build_index, encoded, wait_until
+from benchmarks.killing import kill_at_work
+from tests.service_fixtures import build_index, encoded
 from tests.serving import Server, served
 
 
@@ -111,14 +111,9 @@ def live_and_die(server: Server, tally: Tally, clients: int, rng: random.Random)
         tally.lost += lost(client, rng.sample(sorted(tally.acknowledged.values()), min(20, len(tally.acknowledged))))
     names = [f"{tally.kills}-{number}" for number in range(clients)]
     threads = [Client(server.url, name, tally.pending[i::clients]) for i, name in enumerate(names)]
-    for thread in threads:
-        thread.start()
-    if tally.kills % 2 == 0:  # every other life has at least one answer, however slow the machine is
-        wait_until(lambda: any(thread.acknowledged for thread in threads), timeout_s=300)
-    time.sleep(rng.uniform(0.02, 1.0))  # the moment is random on purpose
-    server.end(signal.SIGKILL)
-    for thread in threads:
-        thread.join()
+    # Every other life has at least one answer, however slow the machine is.
+    waits = tally.kills % 2 == 0
+    kill_at_work(server, threads, lambda: not waits or any(t.acknowledged for t in threads), (0.02, 1.0), rng)
     tally.add(threads)
     tally.kills += 1
 

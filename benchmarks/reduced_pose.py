@@ -28,7 +28,7 @@ from index.predict import DEFAULT_K
 from index.recall import OwnTruth, SearchConfig, best_plan, built, recall
 from index.schema import GeometryError
 from index.store import IndexVersion, open_index
-from trainer.frames import Frames
+from trainer.frames import Frames, evenly
 from trainer.inference import embed_frames
 
 Search = Callable[[Vectors, int], tuple[Vectors, Rows]]
@@ -93,9 +93,7 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=360, help="test frames, evenly spread (default: %(default)s)")
     options = parser.parse_args()
     index, everything = open_index(options.run / "index"), Frames.open(options.run / "frames")
-    tests = np.flatnonzero(everything.split == "test")
-    spread = np.linspace(0, len(tests) - 1, min(options.queries, len(tests))).round().astype(int)
-    frames = everything.select(tests[spread])
+    frames = evenly(everything.select(everything.split == "test"), options.queries)
     queries = embed_frames(open_encoder(index.encoder_path), frames)
     searches: dict[str, Search] = {"exact": index.search}
     for reduced in (128, 64, 32):

@@ -1,4 +1,4 @@
-"""Look at an index: ``python -m index info|verify|search|rollback --index <run>/index``; ``python -m index tune``."""
+"""Look at an index: ``python -m index info|verify|search|rollback|tune <run>/index``."""
 
 from __future__ import annotations
 
@@ -43,12 +43,7 @@ def _parser() -> argparse.ArgumentParser:
         (_rollback, "go back to the version before, or to --version"),
     ):
         sub = commands.add_parser(command.__name__[1:], help=text, description=text)
-        sub.add_argument(
-            "--index",
-            default="runs/demo/index",
-            metavar="LOCATION",
-            help="a folder, or milvus:<file.db or URL>[#name] (default: %(default)s)",
-        )
+        _add_location(sub)
         sub.set_defaults(command=command)
         if command is _search:
             query = sub.add_mutually_exclusive_group(required=True)
@@ -60,6 +55,16 @@ def _parser() -> argparse.ArgumentParser:
         if command is _rollback:
             sub.add_argument("--version")
     return parser
+
+
+def _add_location(sub: argparse.ArgumentParser) -> None:
+    """``options.index``, given by its place or by its name."""
+    default = "runs/demo/index"
+    location = sub.add_mutually_exclusive_group()
+    text = f"a folder, or milvus:<file.db or URL>[#name] (default: {default})"
+    # Without a default of its own, or it would overwrite what --index was given.
+    location.add_argument("index", nargs="?", default=argparse.SUPPRESS, metavar="LOCATION", help=text)
+    location.add_argument("--index", default=default, metavar="LOCATION", help="the same")
 
 
 def _add_tune(commands: Any) -> None:

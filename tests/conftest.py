@@ -1,13 +1,18 @@
-"""A small real run, made once a session: captures, frames, a randomly initialised encoder, an index."""
+"""A small real run, made once a session: captures, frames, a random encoder, an index; and a browser."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.captures import write_captures
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 
 @dataclass(frozen=True)
@@ -35,3 +40,12 @@ def small_run(tmp_path_factory) -> Run:
     export_random(TrainConfig(architecture="resnet18_half", input_size=32), run.encoder, seed=0)
     build(run.frames, run.encoder, run.index)
     return run
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium. No longer than for a module: while it is open, an event loop runs in this thread."""
+    from tests.browser import chromium
+
+    with chromium() as opened:
+        yield opened

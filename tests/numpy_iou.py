@@ -1,15 +1,4 @@
-"""``index.iou`` once more, in NumPy: the compiled kernel's oracle.
-
-The volume of A ∩ B, in the frame in which B is the unit cube [-½, ½]³, is by the divergence theorem the flux of the
-field ``(clamp(x), 0, 0)`` through the surface of A ∩ {|y| ≤ ½, |z| ≤ ½}. The faces that the clipping itself creates lie
-on y = ±½ and z = ±½, where that field has no flux, so only A's own six faces count:
-
-    volume = Σ_faces ± ∬_{face ∩ {|y| ≤ ½, |z| ≤ ½}} clamp(x, -½, ½) dy dz
-    clamp(x, -½, ½) = -½ + max(x + ½, 0) - max(x - ½, 0)
-
-Every term is a linear function integrated over a clipped convex polygon: exact, and continuous in the input. Boxes that
-touch, coincide or almost coincide need no special case and no tolerance, unlike clipping followed by a convex hull.
-"""
+"""``index.iou``, whose docstring has the derivation, once more in NumPy: the compiled kernel's oracle."""
 
 from __future__ import annotations
 

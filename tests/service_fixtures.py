@@ -72,6 +72,16 @@ def encoded(pixels: np.ndarray, extension: str = ".jpg") -> bytes:
     return cv2.imencode(extension, bgr)[1].tobytes()
 
 
+def write_sample(folder: Path, frame: Frame) -> Path:
+    """A sample for the page: the frame's picture, and what is asked with it; returns the folder."""
+    folder.mkdir(parents=True)
+    (folder / "image.jpg").write_bytes(encoded(picture_of(frame)))
+    fields = query_fields(frame)
+    parts = {name: json.loads(fields[name]) for name in ("camera", "plane")}
+    (folder / "fields.json").write_text(json.dumps({**parts, "rect": frame.view.rect}))
+    return folder
+
+
 def build_index(root: Location, prefix: str = "v1", digest: str = ColourEncoder.digest) -> str:
     """Writes a version whose frames' ids begin with ``prefix``; returns its name."""
     encoder = ColourEncoder()

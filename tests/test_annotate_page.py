@@ -32,7 +32,7 @@ from tests.annotate_page import (
     world_box,
     write_capture,
 )
-from tests.browser import DESKTOP, PHONE, chromium, open_page
+from tests.browser import DESKTOP, PHONE, open_page
 from tests.recordings import film
 from tests.service_fixtures import wait_until
 from tests.test_page_access import violations
@@ -61,12 +61,6 @@ def annotating(captures):
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
     return write_capture(tmp_path_factory.mktemp("film") / "shoe", SHOE)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -35,6 +35,13 @@ def test_answering_needs_no_torch(module):
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
+def test_the_pipelines_help_waits_for_no_stage():
+    code = (
+        "import sys, trainer.cli; trainer.cli._parser(); sys.exit(bool({'torch', 'cv2', 'faiss'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
 def test_nothing_is_pickled():
     for path in (p for package in FORBIDDEN for p in (ROOT / package).rglob("*.py")):
         assert "pickle" not in imported(path), path

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -25,6 +26,7 @@ from index.schema import (
 )
 from trainer.captures import list_sources
 from trainer.captures.protos.annotation_data_pb2 import Sequence
+from trainer.cli import main
 from trainer.demo import DemoConfig, film
 from trainer.demo.film import stage, takes, walk
 from trainer.demo.meshes import Material, arc, block, ellipse, lathe, moved, rounded_rectangle, slab, tube, turned
@@ -384,3 +386,29 @@ def test_a_video_that_cannot_be_written_says_so(tmp_path):
     with pytest.raises(OSError, match="video"):
         write_video(tmp_path / "video.unknown", iter([]), (90, 120))
     assert issubclass(ForeignArtifactError, NearposeError)
+
+
+def test_the_command_films_what_it_is_told(tmp_path, capsys):
+    told = replace(DemoConfig(), train_objects=2, test_objects=1, seed=5, frames=7)
+    for take in takes(told):  # as though they had been filmed before: those are kept
+        for path in (f"videos/{take.sequence}/video.MOV", f"annotations/{take.sequence}.pbdata"):
+            (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / path).touch()
+    command = ["film", str(tmp_path), "--train-objects", "2", "--test-objects", "1", "--seed", "5", "--frames", "7"]
+    assert main(command) == 0
+    assert json.loads((tmp_path / "index" / "demo.json").read_text()) | {"workers": 2} == asdict(told)
+    assert (tmp_path / "index" / "cup_annotations_test").read_text() == "cup/batch-1/2\ncup/batch-1/3\n"
+    assert main([*command, "--workers", "0"]) == 1
+    assert "demo.workers: got 0" in capsys.readouterr().err
+    assert main(["film", str(tmp_path)]) == 1
+    assert "another configuration" in capsys.readouterr().err
+
+
+def test_the_commands_help_tells_the_defaults(capsys):
+    with pytest.raises(SystemExit):
+        main(["film", "--help"])
+    told = re.findall(r"--([a-z-]+) [A-Z_]+\s[^(]*\(default:\s+(\d+)\)", capsys.readouterr().out)
+    names = ("train_objects", "test_objects", "seed", "frames", "workers")
+    assert {name.replace("-", "_"): int(default) for name, default in told} == {
+        name: getattr(DemoConfig(), name) for name in names
+    }

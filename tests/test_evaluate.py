@@ -213,6 +213,12 @@ def test_a_foreign_evaluation_is_refused(evaluation, tmp_path):
         Evaluation.read(tmp_path / "nowhere.json")
 
 
+def test_what_is_no_json_is_said_to_be_none(tmp_path):
+    (tmp_path / "e.json").write_text("{")
+    with pytest.raises(ForeignArtifactError, match="no evaluation of this version: Invalid JSON"):
+        Evaluation.read(tmp_path / "e.json")
+
+
 @pytest.mark.parametrize(
     "change", [{"queries": 0}, {"k": 0}, {"draws": 0}, {"fractions": (0.0,)}, {"processes": 0}], ids=str
 )

@@ -20,7 +20,7 @@ from index.schema import CorruptArtifactError, InvalidValueError
 from index.search import FrameIndex
 from index.store import open_index, rollback, write_index
 from index.vectors import Previous, open_vectors, write_vectors
-from tests.test_store import some_frames, unit_vectors
+from tests.test_store import bare_encoder, some_frames, unit_vectors
 
 APPROXIMATE = KINDS[1:]
 EVERYTHING = Effort(probes=512, depth=64)  # of a few hundred vectors: all lists, all candidates
@@ -40,10 +40,7 @@ def config(kind="auto", **changed):
 
 @pytest.fixture
 def encoder(tmp_path):
-    folder = tmp_path / "encoder"
-    folder.mkdir()
-    (folder / "encoder.json").write_text("{}")
-    return folder
+    return bare_encoder(tmp_path / "encoder")
 
 
 def write(root, encoder, vectors, kind, **options):

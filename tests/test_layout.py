@@ -12,6 +12,7 @@ from index.schema import CorruptArtifactError
 from index.search import FrameIndex
 from index.store import open_index, read_manifest, write_index
 from tests.scenes import standing_frame
+from tests.test_store import bare_encoder
 from trainer.layout import layout
 
 
@@ -85,9 +86,7 @@ def written(tmp_path):
 
     def write(places=None):
         vectors, _ = clustered(2, 2)
-        encoder = tmp_path / "encoder"
-        encoder.mkdir(exist_ok=True)
-        (encoder / "encoder.json").write_text("{}")
+        encoder = bare_encoder(tmp_path / "encoder")
         frames = [standing_frame(id=f"a_{i}") for i in range(4)]
         write_index(tmp_path / "index", vectors, frames, [b"jpeg"] * 4, encoder, "digest", layout=places)
         return tmp_path / "index"

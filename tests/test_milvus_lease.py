@@ -15,8 +15,8 @@ import pytest
 
 pytest.importorskip("milvus_lite")
 
-from index import milvus_lease
-from index.milvus_lease import Lease, writing
+from index.milvus import lease as milvus_lease
+from index.milvus.lease import Lease, writing
 from index.schema import UnavailableError
 from index.stores import store_at
 from tests.milvus import embedded, milvus_server
@@ -114,7 +114,7 @@ def test_a_lease_is_renewed_as_long_as_its_writer_lives(store, monkeypatch):
 
 _WRITER = """
 import sys, time
-from index.milvus_lease import Lease
+from index.milvus.lease import Lease
 from index.stores import store_at
 store = store_at(sys.argv[1])
 Lease(store._client, store.address).take()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -159,53 +161,51 @@ def test_a_file_that_is_damaged_while_it_is_open_is_given_up_and_what_was_read_s
         assert client.get("/readyz").json()["enrolment"]["accepts"] is False
 
 
-def test_in_a_read_only_folder_enrolment_is_off_and_said_once(caplog):
-    """As an ordinary user: root may write everywhere."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+@contextlib.contextmanager
+def _read_only(folder: Path) -> Iterator[None]:
+    """A folder that nothing can be written to, as an ordinary user finds it: root may write everywhere."""
+    folder.chmod(0o555)
+    user = os.geteuid()
+    try:
+        if user == 0:
+            os.seteuid(65534)
+        yield
+    finally:
+        os.seteuid(user)
         folder.chmod(0o755)
-        build_index(folder / "index")
-        (folder / "index").chmod(0o555)
-        user = os.geteuid()
-        try:
-            if user == 0:
-                os.seteuid(65534)
-            with client_of(folder / "index") as client:
-                assert problem_of(enrolled(client, vase()), 503)["detail"].endswith("none can be made here")
-                assert client.get("/readyz").json()["enrolment"]["accepts"] is False
-                answer = posted(client, standing_frame(azimuth=0.45, category="shoe")).json()
-                assert (answer["objects"][0]["category"], answer["warnings"]) == ("shoe", [])
-                assert len(client.get("/objects").json()["objects"]) == 3
-        finally:
-            os.seteuid(user)
-            (folder / "index").chmod(0o755)
+
+
+@pytest.fixture
+def open_root():
+    """An index in a folder that every user may enter."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        build_index(Path(name) / "index")
+        yield Path(name) / "index"
+
+
+def test_in_a_read_only_folder_enrolment_is_off_and_said_once(open_root, caplog):
+    with _read_only(open_root), client_of(open_root) as client:
+        assert problem_of(enrolled(client, vase()), 503)["detail"].endswith("none can be made here")
+        assert client.get("/readyz").json()["enrolment"]["accepts"] is False
+        answer = posted(client, standing_frame(azimuth=0.45, category="shoe")).json()
+        assert (answer["objects"][0]["category"], answer["warnings"]) == ("shoe", [])
+        assert len(client.get("/objects").json()["objects"]) == 3
     assert len([record for record in caplog.records if record.name == "service.enrolment.followed"]) == 1
 
 
-def test_a_file_in_a_read_only_folder_is_searched_and_it_is_said(caplog):
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        build_index(folder / "index")
-        with client_of(folder / "index") as client:
-            frame = enrolled(client, vase()).json()["frame"]
-        (folder / "index").chmod(0o555)
-        user = os.geteuid()
-        try:
-            if user == 0:
-                os.seteuid(65534)
-            with client_of(folder / "index") as client:
-                assert nearest(client, vase())["frame"] == frame
-                assert problem_of(enrolled(client, vase()), 503)["detail"].endswith("cannot be written to")
-                told = client.get("/readyz").json()["enrolment"]
-                assert told | {"warning": ""} == {"frames": 1, "accepts": False, "failure": None, "warning": ""}
-                assert "folder is read-only" in told["warning"]
-                assert "not seen before a restart" in told["warning"]
-                assert str(folder) not in told["warning"]
-            assert [record.levelname for record in caplog.records if told["warning"] in record.message] == ["WARNING"]
-        finally:
-            os.seteuid(user)
-            (folder / "index").chmod(0o755)
+def test_a_file_in_a_read_only_folder_is_searched_and_it_is_said(open_root, caplog):
+    with client_of(open_root) as client:
+        frame = enrolled(client, vase()).json()["frame"]
+    with _read_only(open_root), client_of(open_root) as client:
+        assert nearest(client, vase())["frame"] == frame
+        assert problem_of(enrolled(client, vase()), 503)["detail"].endswith("cannot be written to")
+        told = client.get("/readyz").json()["enrolment"]
+        assert told | {"warning": ""} == {"frames": 1, "accepts": False, "failure": None, "warning": ""}
+        assert "folder is read-only" in told["warning"]
+        assert "not seen before a restart" in told["warning"]
+        assert str(open_root) not in told["warning"]
+    assert [record.levelname for record in caplog.records if told["warning"] in record.message] == ["WARNING"]
 
 
 def test_enrolment_is_off_where_nothing_may_be_kept(root):

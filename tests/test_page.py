@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
 
-from tests.browser import answer_after, chromium, fields_of, open_page
+from tests.browser import answer_after, fields_of, open_page
 from tests.scenes import standing_frame
-from tests.service_fixtures import build_index, encoded, picture_of, query_fields, wait_until
+from tests.service_fixtures import build_index, encoded, picture_of, query_fields, wait_until, write_sample
 from tests.test_service_server import is_ready, serving
 
 QUERY = standing_frame(azimuth=0.45, category="shoe")
@@ -28,20 +28,10 @@ def url(tmp_path_factory):
     root = tmp_path_factory.mktemp("page")
     build_index(root / "index")
     for name, category in (("red", "cup"), ("green", "shoe")):
-        frame = standing_frame(azimuth=0.45, category=category)
-        (root / "samples" / name).mkdir(parents=True)
-        (root / "samples" / name / "image.jpg").write_bytes(encoded(picture_of(frame)))
-        fields = {key: json.loads(text) for key, text in query_fields(frame).items() if key != "rect"}
-        (root / "samples" / name / "fields.json").write_text(json.dumps({**fields, "rect": frame.view.rect}))
+        write_sample(root / "samples" / name, standing_frame(azimuth=0.45, category=category))
     with serving(root / "index", samples=root / "samples") as client:
         wait_until(lambda: is_ready(client), timeout_s=200)  # the compiler may run first
         yield f"{client.base_url}/"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from tests.browser import DESKTOP, PHONE, answer_after, chromium, open_page
+from tests.browser import DESKTOP, PHONE, answer_after, open_page
 from tests.scenes import standing_frame
-from tests.service_fixtures import build_index, encoded, picture_of, query_fields, wait_until
+from tests.service_fixtures import build_index, wait_until, write_sample
 from tests.test_service_server import is_ready, serving
 
 _TWENTY_FRAMES = """new Promise((done) => {
@@ -25,22 +23,10 @@ _TWENTY_FRAMES = """new Promise((done) => {
 def url(tmp_path_factory):
     root = tmp_path_factory.mktemp("page")
     build_index(root / "index")
-    sample, frame = root / "sample", standing_frame(azimuth=0.45, category="shoe")
-    sample.mkdir()
-    (sample / "image.jpg").write_bytes(encoded(picture_of(frame)))
-    fields = query_fields(frame)
-    (sample / "fields.json").write_text(
-        json.dumps({name: json.loads(fields[name]) for name in ("camera", "plane")} | {"rect": frame.view.rect})
-    )
+    sample = write_sample(root / "sample", standing_frame(azimuth=0.45, category="shoe"))
     with serving(root / "index", samples=sample) as client:
         wait_until(lambda: is_ready(client), timeout_s=200)  # the compiler may run first
         yield f"{client.base_url}/"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as opened:
-        yield opened
 
 
 def violations(page: Page) -> list[str]:

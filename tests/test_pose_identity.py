@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from tests.test_simsiam import TinyBackbone, rows
-from trainer.ntxent import gathered, ntxent_loss
+from trainer.ntxent import ntxent_loss
 from trainer.pose_identity import PoseIdentity, twofold_loss
+from trainer.processes import gathered, mean_over_processes
 
 
 def slow_loss(pose, identity, track, time_s, temperature, weight):
@@ -172,6 +173,7 @@ def test_numbers_without_a_gradient_are_gathered_in_the_processes_order(shares):
         assert share["first"] == 2 * rank
 
 
-def test_a_single_process_gathers_its_own():
+def test_a_single_process_exchanges_nothing():
     z = rows(3, 2)
     assert gathered(z) == (z, 0)
+    assert mean_over_processes(z) is z

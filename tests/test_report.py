@@ -18,7 +18,7 @@ from scipy.stats import ttest_ind
 from index.encoder import open_encoder
 from index.schema import Box, Frame, InvalidValueError, Plane
 from index.transfer import transfer_box
-from tests.browser import DESKTOP, PHONE, chromium, open_page
+from tests.browser import DESKTOP, PHONE, open_page
 from tests.real_captures import SHARED
 from trainer.__main__ import main
 from trainer.evaluate import evaluate
@@ -56,12 +56,6 @@ def page(run):
 @pytest.fixture(scope="module")
 def answers(small_run):
     return answer(small_run.frames, open_encoder(small_run.encoder), 1000)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as opened:
-        yield opened
 
 
 def test_answers_are_the_nearest_frames_boxes(answers):

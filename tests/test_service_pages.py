@@ -13,7 +13,13 @@ from index.store import open_index
 from service.overview import GRID
 from service.pages import PAGE
 from tests.scenes import standing_frame
-from tests.service_fixtures import COLOURS, build_index, client_of, encoded, indexed_frames, picture_of, query_fields
+from tests.service_fixtures import (
+    COLOURS,
+    build_index,
+    client_of,
+    indexed_frames,
+    write_sample,
+)
 
 FRAME = standing_frame()
 
@@ -22,21 +28,12 @@ FRAME = standing_frame()
 def root(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pages")
     build_index(folder / "index")
-    write_sample(folder / "samples" / "a cup")
-    write_sample(folder / "samples" / "broken").joinpath("fields.json").write_text('{"rect": "none"}')
+    write_sample(folder / "samples" / "a cup", FRAME)
+    write_sample(folder / "samples" / "broken", FRAME).joinpath("fields.json").write_text('{"rect": "none"}')
     (folder / "samples" / "notes.txt").write_text("not a sample")
     (folder / "secret").mkdir()
     (folder / "secret" / "image.jpg").write_bytes(b"secret")
     (folder / "secret" / "fields.json").write_text("{}")
-    return folder
-
-
-def write_sample(folder):
-    folder.mkdir(parents=True)
-    (folder / "image.jpg").write_bytes(encoded(picture_of(FRAME)))
-    fields = query_fields(FRAME)
-    parts = {name: json.loads(fields[name]) for name in ("camera", "plane")}
-    (folder / "fields.json").write_text(json.dumps({**parts, "rect": FRAME.view.rect}))
     return folder
 
 

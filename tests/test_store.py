@@ -31,12 +31,16 @@ def some_frames(n):
     ]
 
 
-@pytest.fixture
-def encoder(tmp_path):
-    folder = tmp_path / "encoder"
+def bare_encoder(folder):
+    """A folder that is copied into an index as an encoder's is; nothing opens it as one."""
     folder.mkdir()
     (folder / "encoder.json").write_text("{}")
     return folder
+
+
+@pytest.fixture
+def encoder(tmp_path):
+    return bare_encoder(tmp_path / "encoder")
 
 
 def write(root, encoder, n=20, seed=0, **options):
@@ -134,3 +138,16 @@ def test_commands(tmp_path, encoder, capsys):
     (root / "versions" / second / "vectors.npy").write_bytes(b"")
     assert main(["verify", "--index", str(root)]) == 1
     assert "vectors.npy" in capsys.readouterr().err
+
+
+def test_a_command_is_told_its_index_by_place_or_by_name(tmp_path, encoder, capsys):
+    root = str(tmp_path / "index")
+    write(tmp_path / "index", encoder)
+    for arguments in (["info", root], ["info", "--index", root]):
+        assert main(arguments) == 0
+    asked = ["search", "--frame", "v/0", "-k", "1"]
+    for arguments in ([*asked, root], [*asked[:3], root, *asked[3:]], [*asked, "--index", root]):
+        assert main(arguments) == 1  # it is no encoder that this index has
+        assert f"{root}/versions" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["info", root, "--index", "elsewhere"])

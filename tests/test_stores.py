@@ -18,7 +18,7 @@ from index.search import FrameIndex
 from index.store import Content
 from index.stores import store_at
 from index.table import row_from_frame, table_from_frames
-from tests.test_store import CATEGORIES, some_frames, unit_vectors
+from tests.test_store import CATEGORIES, bare_encoder, some_frames, unit_vectors
 
 
 @pytest.fixture(params=["folder", "milvus"])
@@ -35,9 +35,8 @@ def location(request, tmp_path):
 
 @pytest.fixture
 def encoder(tmp_path):
-    folder = tmp_path / "encoder"
-    (folder / "deeper").mkdir(parents=True)
-    (folder / "encoder.json").write_text("{}")
+    folder = bare_encoder(tmp_path / "encoder")
+    (folder / "deeper").mkdir()
     (folder / "deeper" / "weights.bin").write_bytes(np.random.default_rng(0).bytes(200_000))  # of several pieces
     return folder
 

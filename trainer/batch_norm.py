@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, distributed, nn
-from torch.distributed.nn import functional as differentiable
 from torch.nn.functional import batch_norm
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from index.schema import InvalidValueError
+from trainer.processes import mean_over_processes
 
 
 def synchronise(module: nn.Module, device: str) -> None:
@@ -66,7 +66,7 @@ class SharedBatchNorm(nn.Module):
         """(c,) mean and variance over all rows and places of all processes."""
         dims = [0, *range(2, x.ndim)]
         wide = x.double()  # for the difference below; one exchange is half the waiting of two
-        mean, square = _over_processes(torch.stack([wide.mean(dims), wide.square().mean(dims)]))
+        mean, square = mean_over_processes(torch.stack([wide.mean(dims), wide.square().mean(dims)]))
         mean, variance = mean.float(), (square - mean.square()).clamp(min=0).float()
         count = x.numel() // x.shape[1] * distributed.get_world_size()
         with torch.no_grad():
@@ -79,10 +79,3 @@ class SharedBatchNorm(nn.Module):
 def _along(values: Tensor, x: Tensor) -> Tensor:
     """(c,) as (1, c, 1, ...), to go with x (n, c, ...)."""
     return values.view(1, -1, *[1] * (x.ndim - 2))
-
-
-def _over_processes(values: Tensor) -> Tensor:
-    """The mean over processes, with its gradient."""
-    # Its gradients are exchanged too: every process's loss depends on every process's rows.
-    total: Tensor = differentiable.all_reduce(values)  # type: ignore[no-untyped-call]
-    return total / distributed.get_world_size()

@@ -166,10 +166,14 @@ def write_table(table: pa.Table, path: Path) -> None:
     partial.replace(path)
 
 
+def even_rows(rows: int, count: int) -> NDArray[np.int64]:
+    """At most ``count`` of so many rows, evenly spread, so that every track has its share; rising."""
+    return np.unique(np.linspace(0, rows - 1, min(count, rows)).round().astype(np.int64))
+
+
 def evenly(frames: Frames, count: int) -> Frames:
-    """At most ``count`` frames, evenly over the rows, so that every track has its share."""
-    rows = np.unique(np.linspace(0, len(frames) - 1, min(count, len(frames))).round().astype(np.int64))
-    return frames.select(rows)
+    """At most ``count`` frames, as ``even_rows`` has them."""
+    return frames.select(even_rows(len(frames), count))
 
 
 def letterboxed(frames: Frames, size: int) -> NDArray[np.uint8]:

@@ -12,6 +12,7 @@ from sklearn.manifold import TSNE
 
 from index.layout import Layout, principal_plane
 from index.search import FrameIndex
+from trainer.frames import even_rows
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ def layout(index: FrameIndex, most: int, seed: int = 0) -> Layout:
     one of those is.
     """
     start = time.monotonic()
-    rows = np.unique(np.linspace(0, len(index) - 1, min(most, len(index))).round().astype(np.int64))
+    rows = even_rows(len(index), most)
     placed = _placed(np.asarray(index.vectors[rows], np.float32), seed)
     logger.info("map: t-SNE of %d frames took %.1f s", len(rows), time.monotonic() - start)
     if len(rows) == len(index):

@@ -9,10 +9,10 @@ from collections.abc import Iterable
 from typing import cast
 
 import torch
-from torch import Tensor, distributed, nn
-from torch.distributed.nn import functional as differentiable
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
+from trainer.processes import gathered
 from trainer.simsiam import projector
 
 
@@ -60,11 +60,3 @@ def cross_entropies(z: Tensor, temperature: float, ignored: Tensor | None = None
     ignored = ignored.scatter(1, own[:, None], True).scatter(1, partner[:, None], False)
     logits = (queries @ keys.T / temperature).masked_fill(ignored, -torch.inf)
     return cross_entropy(logits, partner, reduction="none")
-
-
-def gathered(rows: Tensor) -> tuple[Tensor, int]:
-    """The rows of all processes, with their gradients, and where this process's begin."""
-    if not distributed.is_initialized():
-        return rows, 0
-    everyone: tuple[Tensor, ...] = differentiable.all_gather(rows)  # type: ignore[no-untyped-call]
-    return torch.cat(everyone), distributed.get_rank() * len(rows)

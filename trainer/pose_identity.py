@@ -17,8 +17,9 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from trainer.ntxent import cross_entropies, gathered
+from trainer.ntxent import cross_entropies
 from trainer.pairs import NEARBY_S
+from trainer.processes import gathered
 from trainer.simsiam import projector
 
 _TOO_CLOSE_S = 0.5  # views of one video that are nearer in time look too much alike to repel

@@ -36,6 +36,7 @@ from trainer.monitor import CollapseMonitor, NeighbourMonitor
 from trainer.ntxent import NTXent
 from trainer.pairs import PairDataset, Pairing, PairOrder, Pictures
 from trainer.pose_identity import PoseIdentity
+from trainer.processes import mean_over_processes
 from trainer.simsiam import SimSiam
 from trainer.tcn import TCN
 
@@ -152,7 +153,7 @@ class Learner(lightning.LightningModule):  # type: ignore[misc]
         loss, self.projections = self.method(*views, track=track, time_s=time_s)
         # Of all processes, or the curve would depend on their number. Not by Lightning's sync_dist: the first process
         # asks for values, for its progress bar, that the others never ask for, and all wait forever.
-        whole = _over_processes(loss.detach())
+        whole = mean_over_processes(loss.detach())
         self.log("loss", whole, prog_bar=True, on_step=True, on_epoch=True, rank_zero_only=True)
         self.log("lr", self.optimizers().param_groups[0]["lr"], rank_zero_only=True)
         return loss
@@ -231,15 +232,6 @@ class _SaveEveryEpoch(lightning.Callback):  # type: ignore[misc]
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         trainer.save_checkpoint(self._path, weights_only=False)  # with the optimiser's state and the loops'
-
-
-def _over_processes(value: Tensor) -> Tensor:
-    """The mean of all processes' values, without a gradient."""
-    if not distributed.is_initialized():
-        return value
-    total = value.clone()
-    distributed.all_reduce(total)
-    return total / distributed.get_world_size()
 
 
 def _method(config: TrainConfig, backbone: nn.Module) -> SimSiam | NTXent | PoseIdentity | TCN:

@@ -249,8 +249,9 @@ class Evaluation:
             raise CorruptArtifactError(path, f"cannot be read ({error.strerror})") from error
         except ValidationError as error:
             first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise ForeignArtifactError(path, f"is no evaluation of this version: {where}: {first['msg']}") from error
+            where = ".".join(map(str, first["loc"]))  # empty where the file is no JSON at all
+            told = f"{where}: {first['msg']}" if where else first["msg"]
+            raise ForeignArtifactError(path, f"is no evaluation of this version: {told}") from error
         if (evaluation.format, evaluation.version) != (FORMAT, VERSION):
             found = f"{evaluation.format} {evaluation.version}"
             raise ForeignArtifactError(path, f"is {found}, this nearpose reads {FORMAT} {VERSION}")

@@ -16,7 +16,7 @@ from index.schema import InvalidValueError
 from index.search import FrameIndex
 from trainer.boxes import Asked
 from trainer.evaluate.schema import Data
-from trainer.frames import Frames
+from trainer.frames import Frames, even_rows
 from trainer.inference import embed_frames
 from trainer.metrics import Gallery, Sampled
 
@@ -54,8 +54,8 @@ class Trial:
         tests = frames.select(frames.split == "test")
         if not 0 < len(tests) < len(frames):
             raise InvalidValueError("frames", "no frame of the test split", "captures with a test split to evaluate on")
-        rows = np.unique(np.linspace(0, len(tests) - 1, min(most, len(tests))).round().astype(np.int64))
-        return cls(frames.select(frames.split != "test"), frames.select(frames.split == "valid"), tests, rows)
+        others, valid = frames.select(frames.split != "test"), frames.select(frames.split == "valid")
+        return cls(others, valid, tests, even_rows(len(tests), most))
 
     @cached_property
     def queries(self) -> Frames:
