@@ -253,6 +253,26 @@ def test_3d_map_is_one_figure_in_every_table(run):
     assert line.cells[2].value == expected
 
 
+def test_rows_of_table_5_with_another_loss_are_in_table_5_alone(run):
+    source = read_source(run)
+    (trained,) = (entry for entry in source.entries if entry.kind == "encoder")
+    named = ("nearby-lc", "ntxent-nearby-lc", "ntxent-same-lc")
+    learnt = tuple(replace(trained, name=name, label=name, kind="learnt") for name in named)
+    made = {table.id: table for table in tables(replace(source, entries=learnt))}
+    assert [(line.label, line.heading) for line in made["table5"].rows] == [
+        ("nearby-lc", False),
+        ("With NT-Xent in SimSiam's place", True),
+        ("ntxent-nearby-lc", False),
+        ("ntxent-same-lc", False),
+    ]
+    assert not any("ntxent" in line.label for line in made["table2"].rows)
+    claims = Counter(comparison.claim for comparison in comparisons(replace(source, entries=learnt)))
+    assert claims == {
+        "Nearby pairs keep the pose best, with NT-Xent": 1,
+        "Pairs of the same frame are worst at identity, with NT-Xent": 1,
+    }
+
+
 def test_curves_of_an_encoder_whose_similarities_are_all_alike(run):
     source = read_source(run)
     entry = source.entries[-1]

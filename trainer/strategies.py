@@ -16,6 +16,8 @@ from typing import Any
 from index.schema import InvalidValueError
 from trainer.config import TrainConfig
 
+NTXENT = "ntxent-"  # before the name of a row of table 5: the same with another loss
+
 _PAIRS = {"same": "Same", "nearby": "Nearby", "distant": "Distant"}
 _AUGMENTATIONS = {"px": "PX", "ulc": "ULC + PX", "lc": "LC + PX", "full": "Full"}
 
@@ -51,7 +53,7 @@ def _every() -> list[Strategy]:
         ),
         *(
             Strategy(
-                f"ntxent-{pairs}-{augmentation}",
+                f"{NTXENT}{pairs}-{augmentation}",
                 f"{_PAIRS[pairs]} - {label} (NT-Xent)",
                 {**_plain(pairs, augmentation), "loss": "ntxent", "temperature": 0.1},
             )

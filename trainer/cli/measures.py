@@ -49,7 +49,9 @@ def add_sweep(commands: Commands) -> None:
     """Frames -> every row of the paper's tables."""
     text = "train and evaluate the rows of the paper's tables under one budget, and report"
     sub = commands.add("sweep", _sweep, text, "frames", "out")
-    text = "table2, table5, baselines, all, single rows such as nearby-lc, or folders of encoders (default: all)"
+    text = (
+        "table2, table5, table5-ntxent, baselines, all, rows such as nearby-lc, or folders of encoders (default: all)"
+    )
     sub.add_argument("--strategies", nargs="+", default=["all"], help=text)
     text = "network and schedule: scratch or paper (default: %(default)s)"
     sub.add_argument("--preset", default="scratch", help=text)
@@ -58,6 +60,8 @@ def add_sweep(commands: Commands) -> None:
     sub.add_argument("--seeds", type=int, default=1, help="encoders a row (default: %(default)s)")
     sub.add_argument("--jobs", type=int, help="rows at a time (default: one, or one a GPU)")
     sub.add_argument("--queries", type=int, help="test frames at most")
+    text = "other frames to learn from, without their labels (default: the training split of <frames>)"
+    sub.add_argument("--learn-from", type=Path, metavar="FRAMES", help=text)
     sub.add_argument("--full", action="store_true", help="also with 10 and 1 %% of the labels, and with errors")
 
 
@@ -70,7 +74,8 @@ def _sweep(options: argparse.Namespace) -> None:
 
     base = budget(options.preset, options.minutes, options.epochs, **given(options, "input_size", "batch_size", "lr"))
     measured = EvaluateConfig(full=options.full, **given(options, "queries"))
-    config = SweepConfig(tuple(chosen(options.strategies)), base, options.seeds, options.jobs, measured)
+    rows = tuple(chosen(options.strategies))
+    config = SweepConfig(rows, base, options.seeds, options.jobs, measured, options.learn_from)
     problems = failed(sweep(options.frames, options.out, config))
     print(f"report: {report(options.out, options.out / 'report')}")
     if problems:

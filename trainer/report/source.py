@@ -58,7 +58,10 @@ def mean_estimate(estimates: Sequence[Estimate]) -> Estimate:
 
 @dataclass(frozen=True)
 class Source:
-    """All that was measured. ``budget``: the training config that learnt rows share; None for a run."""
+    """All that was measured. ``budget``: the training config that learnt rows share; None for a run.
+
+    ``learnt_from``: frames that rows learn from instead of ``frames``; None: there are none.
+    """
 
     path: Path
     frames: Path
@@ -66,6 +69,7 @@ class Source:
     entries: tuple[Entry, ...]
     bounds: tuple[Row, ...]
     budget: Mapping[str, Any] | None = None
+    learnt_from: Path | None = None
 
     def entry(self, name: str) -> Entry | None:
         """The line of that name, where there is one with figures."""
@@ -123,7 +127,9 @@ def _sweep(path: Path) -> Source:
             entries[job.name] = _with_seed(entries.get(job.name), job, folder)
     if data is None:
         raise InvalidValueError("sweep", str(path), "one of which some row is evaluated")
-    return Source(path, Path(plan["frames"]), data, tuple(entries.values()), bounds, plan["budget"])
+    frames, source = Path(plan["frames"]), plan.get("source")
+    shown = tuple(entries.values())
+    return Source(path, frames, data, shown, bounds, plan["budget"], Path(source) if source else None)
 
 
 def _row_folders(path: Path) -> list[Path]:

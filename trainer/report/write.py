@@ -148,6 +148,8 @@ def _facts(source: Source, shown: Entry | None) -> list[tuple[str, str]]:
     ]
     if source.budget is not None and any(entry.kind == "learnt" for entry in source.entries):
         facts.append(("each learnt for", _budget(source.budget)))
+        if source.learnt_from is not None:
+            facts.append(("from other frames", source.learnt_from.name))
         facts.append(("network", f"{source.budget['architecture']}, {source.budget['input_size']} px"))
     if shown is not None:
         facts.append(("pictures are of", shown.label))
@@ -178,6 +180,7 @@ def _content(
         "version": VERSION,
         "data": asdict(source.data),
         "budget": source.budget,
+        "learnt_from": str(source.learnt_from) if source.learnt_from else None,
         "rows": [_row(entry) for entry in source.entries],
         "tables": [_table(table) for table in made],
         "orderings": [asdict(comparison) | {"verdict": comparison.verdict} for comparison in found],

@@ -11,7 +11,7 @@ from index.encoder import MANIFEST
 from index.schema import InvalidValueError
 from trainer.config import TrainConfig
 from trainer.pretrained import PRETRAINED
-from trainer.strategies import STRATEGIES, TABLE_2, strategy
+from trainer.strategies import NTXENT, STRATEGIES, TABLE_2, strategy
 
 Kind = Literal["learnt", "random", "pixels", "given", "bounds"]
 
@@ -54,9 +54,9 @@ _NAMED = {line.name: line for line in (*_LEARNT, *_BASELINES)}
 _GROUPS = {
     "table2": list(TABLE_2.values()),
     "table5": [s.name for s in STRATEGIES.values() if s.table == 5],
-    "table5-ntxent": [name for name in STRATEGIES if name.startswith("ntxent-")],
+    "table5-ntxent": [name for name in STRATEGIES if name.startswith(NTXENT)],
     "baselines": [line.name for line in _BASELINES],
-    "all": [name for name in _NAMED if not name.startswith("ntxent-")],  # twice the training for ours to add
+    "all": [name for name in _NAMED if not name.startswith(NTXENT)],  # twice the training for ours to add
 }
 
 
