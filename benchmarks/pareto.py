@@ -2,15 +2,16 @@
 
     python -m trainer film runs/large/captures --train-objects 100 --test-objects 10
     python -m trainer ingest runs/large/captures runs/large/frames
-    python -m benchmarks.pareto runs/large/frames --work runs/pareto
+    python -m trainer sweep runs/large/frames runs/sweep --strategies table5-ntxent --epochs 7 --input-size 32
+    python -m benchmarks.pareto runs/sweep --work runs/pareto
 
 The paper trades one for the other by its pairs: nearby ones keep the pose, distant ones the identity. Compared under
-one budget:
+the sweep's budget, on its frames:
 
-    single          NT-Xent (temperature 0.1) on nearby pairs, on distant ones, and on mixtures of them
-    two projectors  pose and identity each in a head of its own (``trainer.pose_identity``), weighted
+    one projector   the sweep's rows: NT-Xent (temperature 0.1) on the same, nearby or distant frames, by augmentation;
+                    and a mixture, half nearby and half distant, which is learnt here
+    two projectors  pose and identity each in a head of its own (``trainer.pose_identity``), weighted; learnt here
     joint           two encoders' vectors side by side, so that a similarity is the weighted mean of theirs
-    with SimSiam    rows of a sweep (``--sweep``), single and joint
 
 and, without training, the encoder that ships joined with its identity map, weighted. Pose: share of boxes with 3D IoU
 above 0.5, the nearest frame's by the paper's transfer and the service's fit; identity: mAP in the *other* video of the
@@ -21,6 +22,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -38,13 +40,23 @@ from trainer.evaluate import EvaluateConfig, evaluate_encoder
 from trainer.evaluate.schema import Evaluation
 from trainer.pretrained import PRETRAINED
 from trainer.rebuild import Stages
+from trainer.strategies import strategy
 from trainer.sweep.job import Job, make_encoder
-from trainer.sweep.plan import budget
+from trainer.sweep.plan import PLAN
 
 RESULT = Path(__file__).parent / "results" / "pareto.json"
 PICTURE = Path(__file__).parents[1] / "docs" / "pareto.png"
 NAME = "encoder"  # the line's, in each evaluation
 WEIGHTS = (0.25, 0.5, 0.75)  # of the first of two that are joined
+_SWEPT = {  # rows of the sweep, by their labels here
+    "same PX": "ntxent-same-px",
+    "same LC": "ntxent-same-lc",
+    "nearby PX": "ntxent-nearby-px",
+    "nearby LC": "ntxent-nearby-lc",
+    "distant PX": "ntxent-distant-px",
+    "distant LC": "ntxent-distant-lc",
+    "distant Full": "ntxent-distant-full",
+}
 
 Vectors = NDArray[np.float32]
 
@@ -111,16 +123,12 @@ class Point:
     encoder: Encoder
 
 
-def trained(base: TrainConfig) -> dict[str, tuple[str, TrainConfig]]:
-    """What is learnt here: a family and a config by label."""
-    plain = replace(base, loss="ntxent", temperature=0.1, augmentation="lc", window="own", together=2)
-    rows = {"nearby": replace(plain, pairs="nearby"), "distant": replace(plain, pairs="distant")}
-    rows |= {f"mixed, {share:.0%} distant": replace(plain, pairs="mixed", distant=share) for share in WEIGHTS}
-    heads = replace(plain, loss="pose_identity", pairs="mixed")
-    two = {f"two projectors, identity {weight:g}": replace(heads, identity=weight) for weight in (0.3, 0.5, 0.7)}
-    return {k: ("NT-Xent, one projector", v) for k, v in rows.items()} | {
-        k: ("two projectors", v) for k, v in two.items()
-    }
+def trained(base: TrainConfig) -> dict[str, TrainConfig]:
+    """What is learnt here, by label; the other options are those of the sweep's rows."""
+    mixed = replace(strategy("ntxent-nearby-lc").config(base), pairs="mixed", distant=0.5)
+    heads = strategy("pose-identity").config(base)
+    two = {f"two projectors, identity {weight:g}": replace(heads, identity=weight) for weight in (0.3, 0.6)}
+    return {"nearby and distant": mixed} | two
 
 
 def learn(job: Job, folder: Path) -> Path:
@@ -130,31 +138,25 @@ def learn(job: Job, folder: Path) -> Path:
     return artefact
 
 
-def learn_all(frames: Path, work: Path, base: TrainConfig, jobs: int) -> dict[str, tuple[str, Path]]:
-    """Family and encoder artefact by label; ``jobs`` are trained at a time."""
-    data, rows = file_digest(frames / "frames.parquet"), trained(base)
+def learn_all(frames: Path, work: Path, base: TrainConfig, jobs: int) -> dict[str, Path]:
+    """Encoder artefacts by label; ``jobs`` are trained at a time."""
+    data = file_digest(frames / "frames.parquet")
     with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
-        running = {
-            label: pool.submit(
-                learn,
-                Job(label, label, "learnt", config.seed, frames.resolve(), data, config, EvaluateConfig()),
-                work / "rows" / label.replace(", ", "-").replace(" ", "-").replace("%", ""),
-            )
-            for label, (_, config) in rows.items()
-        }
-        return {label: (rows[label][0], future.result()) for label, future in running.items()}
+        running = {}
+        for label, config in trained(base).items():
+            job = Job(label, label, "learnt", config.seed, frames, data, config, EvaluateConfig())
+            running[label] = pool.submit(learn, job, work / "rows" / _file_name(label))
+        return {label: future.result() for label, future in running.items()}
 
 
-def points(learnt: dict[str, tuple[str, Path]], sweep: Path | None) -> Iterator[Point]:
+def points(learnt: dict[str, Path], sweep: Path) -> Iterator[Point]:
     """All that is compared."""
-    opened = {label: (family, open_encoder(path)) for label, (family, path) in learnt.items()}
-    yield from (Point(family, label, encoder) for label, (family, encoder) in opened.items())
-    yield from _joint("NT-Xent, two encoders joined", opened["nearby"][1], opened["distant"][1])
-    if sweep:
-        near, far = (open_encoder(sweep / "rows" / row / "seed-0" / "encoder") for row in ("nearby-lc", "distant-full"))
-        yield Point("SimSiam, one projector", "nearby (SimSiam)", near)
-        yield Point("SimSiam, one projector", "distant (SimSiam)", far)
-        yield from _joint("SimSiam, two encoders joined", near, far)
+    rows = {label: open_encoder(sweep / "rows" / row / "seed-0" / "encoder") for label, row in _SWEPT.items()}
+    yield from (Point("one projector", label, encoder) for label, encoder in rows.items())
+    for label, artefact in learnt.items():
+        yield Point(label.split(",")[0] if "," in label else "one projector", label, open_encoder(artefact))
+    yield from _joint("nearby LC", rows["nearby LC"], rows["distant Full"])
+    yield from _joint("same PX", rows["same PX"], rows["distant Full"])
     shipped, identity_map = open_encoder(PRETRAINED), read_identity_map(PRETRAINED)
     assert identity_map is not None
     yield Point("the encoder that ships", "its vector", shipped)
@@ -165,9 +167,14 @@ def points(learnt: dict[str, tuple[str, Path]], sweep: Path | None) -> Iterator[
     yield Point("the encoder that ships", "its identities", identities)
 
 
-def _joint(family: str, near: Encoder, far: Encoder) -> Iterator[Point]:
+def _joint(name: str, pose: Encoder, identity: Encoder) -> Iterator[Point]:
     for weight in WEIGHTS:
-        yield Point(family, f"{weight:.0%} nearby", Joined((near, far), (weight, 1 - weight)))
+        joined = Joined((pose, identity), (weight, 1 - weight))
+        yield Point(f"joint, {name} and distant Full", f"{weight:.0%} {name}", joined)
+
+
+def _file_name(text: str) -> str:
+    return re.sub(r"[^a-z0-9.]+", "-", text.lower())
 
 
 def figures(frames: Path, out: Path, encoder: Encoder, queries: int) -> dict[str, list[float]]:
@@ -228,25 +235,23 @@ def draw(rows: Sequence[dict[str, Any]], out: Path) -> None:
 def main() -> None:
     """Trains, measures, writes the figures and the picture, and prints a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("frames", type=Path)
+    parser.add_argument("sweep", type=Path, help="a sweep with the rows of table5-ntxent")
     parser.add_argument("--work", type=Path, default=Path("runs/pareto"))
-    parser.add_argument("--sweep", type=Path, help="a sweep with the rows nearby-lc and distant-full")
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--input-size", type=int, default=32)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--queries", type=int, default=2000)
     options = parser.parse_args()
-    base = budget("scratch", epochs=options.epochs, input_size=options.input_size)
+    plan = json.loads((options.sweep / PLAN).read_text())
+    frames, base = Path(plan["frames"]), TrainConfig(**plan["budget"])
     rows = []
-    for point in points(learn_all(options.frames, options.work, base, options.jobs), options.sweep):
-        name = f"{point.family}-{point.label}".replace(" ", "-").replace(",", "").replace("%", "")
-        measured = figures(options.frames, options.work / "measured" / f"{name}.json", point.encoder, options.queries)
-        rows.append({"family": point.family, "label": point.label} | measured)
+    for point in points(learn_all(frames, options.work, base, options.jobs), options.sweep):
+        measured = options.work / "measured" / f"{_file_name(f'{point.family} {point.label}')}.json"
+        found = figures(frames, measured, point.encoder, options.queries)
+        rows.append({"family": point.family, "label": point.label} | found)
     for row, paper, service in zip(rows, *(on_front(rows, p) for p in ("iou_50_paper", "iou_50_service")), strict=True):
         row["front"] = {"iou_50_paper": paper, "iou_50_service": service}
         shown = "  ".join(f"{k} {row[k][0]:.3f}" for k in ("iou_50_paper", "iou_50_service", "category", "reid_map"))
-        print(f"{row['family']:<32}{row['label']:<28}{shown}{'  paper front' if paper else ''}")
-    content = {"epochs": options.epochs, "input_size": options.input_size, "queries": options.queries, "rows": rows}
+        print(f"{row['family']:<36}{row['label']:<28}{shown}")
+    content = {"budget": plan["budget"], "queries": options.queries, "rows": rows}
     RESULT.write_text(json.dumps(content, indent=1) + "\n")
     draw(rows, PICTURE)
 
