@@ -51,7 +51,7 @@ def artefact(checkpoint, tmp_path_factory):
     return export(checkpoint, tmp_path_factory.mktemp("exported") / "encoder")
 
 
-HEAD = HeadConfig({"layer2": 0.5, "layer4": 1.0}, dimension=16, power=0.7)
+HEAD = HeadConfig({"layer2": {"weight": 0.5, "grid": 2}, "layer4": 1.0}, dimension=16, power=0.7)
 
 
 @pytest.fixture(scope="module")
@@ -192,8 +192,9 @@ def test_the_manifest_says_which_head(artefact, whitened):
     assert spec.training["whitening_power"] == 0.7
     assert Spec.read(artefact).head == {}
     # The head determines the vectors, so an index of another is refused.
-    other = dataclasses.replace(spec, head={"layers": {"layer2": 0.6, "layer4": 1.0}, "dimension": 16})
-    assert other.digest != spec.digest
+    for layer2 in ({"weight": 0.6, "grid": 2}, {"weight": 0.5, "grid": 1}):
+        other = dataclasses.replace(spec, head={"layers": {"layer2": layer2, "layer4": 1.0}, "dimension": 16})
+        assert other.digest != spec.digest
 
 
 def test_a_head_without_layers_is_none(checkpoint, artefact, learnt, tmp_path, monkeypatch):
