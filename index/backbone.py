@@ -133,9 +133,14 @@ def joined_layers(backbone: Any, layers: Layers, x: Tensor) -> Tensor:
 
 def _averages(activations: Tensor, grid: int) -> Tensor:
     """(n, c, h, w) -> (n, c * grid * grid)."""
-    from torch.nn.functional import adaptive_avg_pool2d
+    from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d
 
-    return activations.mean((2, 3)) if grid == 1 else adaptive_avg_pool2d(activations, grid).flatten(1)
+    if grid == 1:
+        return activations.mean((2, 3))
+    height, width = activations.shape[2:]
+    if height % grid or width % grid:
+        return adaptive_avg_pool2d(activations, grid).flatten(1)
+    return avg_pool2d(activations, (height // grid, width // grid)).flatten(1)  # the same; OpenVINO is faster at it
 
 
 def _stages(backbone: Any, layers: Layers) -> dict[str, tuple[int, Stage]]:

@@ -133,6 +133,15 @@ def test_a_stage_in_a_grid_is_the_means_of_its_parts(backbone):
     torch.testing.assert_close(joined[:, :64], joined_layers(backbone, {"layer2": 0.5}, inputs(size=64)))
 
 
+def test_a_grid_that_does_not_divide_the_activations_has_parts_that_overlap(backbone):
+    """Of 48 px, stage 3 has 3 x 3 activations: each quarter has the middle ones as well."""
+    maps = backbone.forward_intermediates(inputs(size=48), indices=[3], intermediates_only=True)[0]
+    parts = [maps[:, :, y : y + 2, x : x + 2].mean(dim=(2, 3)) for y in (0, 1) for x in (0, 1)]
+    expected = torch.stack(parts, dim=2).flatten(1)
+    joined = joined_layers(backbone, {"layer3": {"weight": 1.0, "grid": 2}}, inputs(size=48))
+    torch.testing.assert_close(joined, expected / expected.norm(dim=1)[:, None])
+
+
 def test_a_grid_of_one_is_the_stage_as_it_is_without(backbone):
     told = {name: {"weight": weight, "grid": 1} for name, weight in LAYERS.items()}
     torch.testing.assert_close(joined_layers(backbone, told, inputs()), joined_layers(backbone, LAYERS, inputs()))
