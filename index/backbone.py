@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from index.schema import InvalidValueError
@@ -59,17 +60,42 @@ def _of_torchvision(architecture: str, **kwargs: Any) -> nn.Module:
     return network
 
 
+Layers = Mapping[str, float | Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """How a stage of a backbone is joined: its activations' averages in ``grid`` x ``grid`` equal parts of the picture,
+    together of length ``weight``."""
+
+    weight: float
+    grid: int = 1
+
+    def __post_init__(self) -> None:
+        if not self.weight > 0 or not isinstance(self.grid, int) or self.grid < 1:
+            raise InvalidValueError("head.layers", (self.weight, self.grid), "positive weights, grids of 1, 2, ...")
+
+    @classmethod
+    def of(cls, value: float | Mapping[str, Any]) -> Stage:
+        """What recipes and manifests say of one: its weight alone, or ``weight`` and ``grid``."""
+        if not isinstance(value, Mapping):
+            return cls(value)
+        if not {"weight"} <= set(value) <= {"weight", "grid"}:
+            raise InvalidValueError("head.layers", dict(value), "a weight, and a grid or none")
+        return cls(**value)
+
+
 def build_embedder(architecture: str, kwargs: Mapping[str, Any], head: Mapping[str, Any]) -> nn.Module:
     """``build_backbone``, and on top of it the ``head`` of an encoder artefact: nothing when that is empty.
 
-    head: ``layers`` maps names of the backbone's stages to the weights that they are joined with, ``dimension`` is that
-    of the result: see ``joined_layers``. Raises InvalidValueError for a stage that there is not.
+    head: ``layers`` maps names of the backbone's stages to what ``Stage.of`` reads, ``dimension`` is that of the
+    result: see ``joined_layers``. Raises InvalidValueError for a stage that there is not.
     """
     backbone = build_backbone(architecture, **kwargs)
     return _whitened(backbone, head["layers"], head["dimension"]) if head else backbone
 
 
-def _whitened(backbone: Any, layers: Mapping[str, float], dimension: int) -> nn.Module:
+def _whitened(backbone: Any, layers: Layers, dimension: int) -> nn.Module:
     from torch import nn
 
     class Whitened(nn.Module):
@@ -78,7 +104,8 @@ def _whitened(backbone: Any, layers: Mapping[str, float], dimension: int) -> nn.
         def __init__(self) -> None:
             super().__init__()
             self.backbone = backbone
-            self.whiten = nn.Linear(sum(_stages(backbone, layers).values()), dimension)
+            features = sum(width * stage.grid**2 for width, stage in _stages(backbone, layers).values())
+            self.whiten = nn.Linear(features, dimension)
             self.num_features = dimension
 
         def forward(self, x: Tensor) -> Tensor:
@@ -88,27 +115,40 @@ def _whitened(backbone: Any, layers: Mapping[str, float], dimension: int) -> nn.
     return Whitened()
 
 
-def joined_layers(backbone: Any, layers: Mapping[str, float], x: Tensor) -> Tensor:
-    """(n, 3, s, s) -> (n, d): the stages' activations, each averaged over the picture, scaled to its weight's length.
+def joined_layers(backbone: Any, layers: Layers, x: Tensor) -> Tensor:
+    """(n, 3, s, s) -> (n, d): the stages' activations, averaged by parts of the picture, scaled to their weights.
 
-    Early stages hold colour and texture, late ones shape; ``layers`` maps their names to weights, in any order.
+    Early stages hold colour and texture, late ones shape; a grid keeps where in the picture they are. ``layers`` maps
+    their names to what ``Stage.of`` reads, in any order.
     """
     import torch
     from torch.nn.functional import normalize
 
-    stages = list(_stages(backbone, layers))
+    stages = _stages(backbone, layers)
     number = [info["module"] for info in backbone.feature_info]
     maps = backbone.forward_intermediates(x, indices=[number.index(name) for name in stages], intermediates_only=True)
-    rows = [layers[name] * normalize(m.float().mean((2, 3)), dim=1) for name, m in zip(stages, maps, strict=True)]
-    return torch.cat(rows, dim=1)
+    pairs = zip(stages.values(), maps, strict=True)
+    return torch.cat([stage.weight * normalize(_averages(m.float(), stage.grid), dim=1) for (_, stage), m in pairs], 1)
 
 
-def _stages(backbone: Any, layers: Mapping[str, float]) -> dict[str, int]:
-    """The chosen stages and their widths, in the network's order."""
+def _averages(activations: Tensor, grid: int) -> Tensor:
+    """(n, c, h, w) -> (n, c * grid * grid)."""
+    from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d
+
+    if grid == 1:
+        return activations.mean((2, 3))
+    height, width = activations.shape[2:]
+    if height % grid or width % grid:
+        return adaptive_avg_pool2d(activations, grid).flatten(1)
+    return avg_pool2d(activations, (height // grid, width // grid)).flatten(1)  # the same; OpenVINO is faster at it
+
+
+def _stages(backbone: Any, layers: Layers) -> dict[str, tuple[int, Stage]]:
+    """The chosen stages' widths and how they are joined, in the network's order."""
     there = {info["module"]: int(info["num_chs"]) for info in backbone.feature_info}
     if missing := [name for name in layers if name not in there]:
         raise InvalidValueError("layers", missing, f"stages of the backbone: {', '.join(there)}")
-    return {name: width for name, width in there.items() if name in layers}
+    return {name: (width, Stage.of(layers[name])) for name, width in there.items() if name in layers}
 
 
 def network_input(crops: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:

@@ -21,7 +21,7 @@ from tests.views import scenes, videos
 from trainer import export as stage
 from trainer import train as training
 from trainer.config import TrainConfig
-from trainer.export import export, export_pretrained, export_random
+from trainer.export import export, export_pretrained, export_random, export_refitted
 from trainer.pretrained import release
 from trainer.train import Learner, train
 from trainer.whiten import HeadConfig, fit_head
@@ -51,7 +51,7 @@ def artefact(checkpoint, tmp_path_factory):
     return export(checkpoint, tmp_path_factory.mktemp("exported") / "encoder")
 
 
-HEAD = HeadConfig({"layer2": 0.5, "layer4": 1.0}, dimension=16, power=0.7)
+HEAD = HeadConfig({"layer2": {"weight": 0.5, "grid": 2}, "layer4": 1.0}, dimension=16, power=0.7)
 
 
 @pytest.fixture(scope="module")
@@ -192,8 +192,9 @@ def test_the_manifest_says_which_head(artefact, whitened):
     assert spec.training["whitening_power"] == 0.7
     assert Spec.read(artefact).head == {}
     # The head determines the vectors, so an index of another is refused.
-    other = dataclasses.replace(spec, head={"layers": {"layer2": 0.6, "layer4": 1.0}, "dimension": 16})
-    assert other.digest != spec.digest
+    for layer2 in ({"weight": 0.6, "grid": 2}, {"weight": 0.5, "grid": 1}):
+        other = dataclasses.replace(spec, head={"layers": {"layer2": layer2, "layer4": 1.0}, "dimension": 16})
+        assert other.digest != spec.digest
 
 
 def test_a_head_without_layers_is_none(checkpoint, artefact, learnt, tmp_path, monkeypatch):
@@ -235,6 +236,20 @@ def test_what_was_released_is_exported_as_it_was(whitened, released, tmp_path):
         expected = open_encoder(whitened, device).embed(crops)
         np.testing.assert_allclose(open_encoder(again, device).embed(crops), expected, atol=1e-5)
     assert Spec.read(again) == Spec.read(whitened)
+
+
+@pytest.mark.parametrize("source", ["artefact", "whitened"])
+def test_another_head_on_the_same_network_is_as_if_it_had_been_exported_with_it(
+    checkpoint, learnt, whitened, source, request, tmp_path, monkeypatch
+):
+    """Whether the artefact had a head before or none, up to the half precision in which its weights lie."""
+    monkeypatch.setattr(stage.Frames, "open", lambda _: learnt)
+    again = export_refitted(request.getfixturevalue(source), tmp_path / "again", tmp_path, HEAD)
+    crops = scenes(40, 32, seed=8)
+    ours, theirs = (open_encoder(path, "openvino").embed(crops) for path in (again, whitened))
+    assert (ours * theirs).sum(axis=1).min() > 0.99
+    assert Spec.read(again).head == Spec.read(whitened).head
+    assert Spec.read(again).training["whitening_power"] == HEAD.power
 
 
 def test_a_release_is_as_good_as_its_weights(released, tmp_path):

@@ -51,7 +51,7 @@ warmup_epochs = 0
 workers = 0
 
 [head]
-layers = { layer3 = 0.5, layer4 = 1.0 }
+layers = { layer3 = { weight = 0.5, grid = 2 }, layer4 = 1.0 }
 dimension = 8
 
 [[rounds]]
@@ -61,6 +61,8 @@ crops = { seed = 7 }
 train = { lr = 0.001 }
 """
 
+
+LAYERS = {"layer3": {"weight": 0.5, "grid": 2}, "layer4": 1.0}  # of TINY
 
 IDENTITY_TABLE = """
 [identity]
@@ -83,7 +85,7 @@ def test_a_recipe_is_its_tables(tmp_path):
     assert first.train.lr == TrainConfig().lr
     assert second.crops == dataclasses.replace(first.crops, seed=7)
     assert second.train == dataclasses.replace(first.train, lr=0.001)
-    assert read.head == HeadConfig({"layer3": 0.5, "layer4": 1.0}, dimension=8)
+    assert read.head == HeadConfig(LAYERS, dimension=8)
     assert read.identity is None
     assert Recipe.read(recipe(tmp_path, "")) == Recipe()
     told = Recipe.read(recipe(tmp_path, TINY + IDENTITY_TABLE)).identity
@@ -104,6 +106,7 @@ def test_a_recipe_is_its_tables(tmp_path):
         ("crops = 3", r"recipe\.crops.*3.*table"),
         ("[crops]\nobjects = 'many'", r"recipe\.crops.*many"),
         ("[head]\nlayers = 3", r"recipe\.head.*3"),
+        ("[head]\nlayers = { layer3 = { weight = 1, grid = 0 } }", r"head\.layers.*0"),
         ("[crops]\nobjects = 0", r"crops\.objects.*0"),
         ("[train]\npairs = 'far'", "pairs.*far"),
         ("[head]\npower = 2", r"head\.power.*2"),
@@ -151,7 +154,7 @@ def test_every_round_leaves_frames_training_and_encoder(run):
         assert len(Frames.open(folder / "frames")) == 16
         assert read_config(folder / "training").loss == "pose_identity"
         spec = Spec.read(folder / "encoder")
-        assert spec.head == {"layers": {"layer3": 0.5, "layer4": 1.0}, "dimension": 3}  # 12 frames, 4 a dimension
+        assert spec.head == {"layers": LAYERS, "dimension": 3}  # 12 frames, 4 a dimension
         assert (spec.dimension, spec.training["epochs"]) == (3, 1)
     assert {path.name for path in (run / "release").iterdir()} == {"encoder.json", "weights.safetensors"}
 

@@ -13,6 +13,7 @@ from tests.views import videos
 from trainer.whiten import HeadConfig, fit_head, joined_features, whitening
 
 LAYERS = {"layer2": 0.5, "layer3": 2.0, "layer4": 1.0}
+IN_QUARTERS = {"layer2": 0.5, "layer3": {"weight": 2.0, "grid": 2}}
 
 
 def features(n=400, d=6, seed=0):
@@ -79,7 +80,18 @@ def test_directions_without_variance_are_left_out():
 
 @pytest.mark.parametrize(
     "change",
-    [{"dimension": 0}, {"sample": 1}, {"power": -0.1}, {"power": 1.1}, {"layers": {"layer3": 1.0, "layer4": 0.0}}],
+    [
+        {"dimension": 0},
+        {"sample": 1},
+        {"power": -0.1},
+        {"power": 1.1},
+        {"layers": {"layer3": 1.0, "layer4": 0.0}},
+        {"layers": {"layer3": {"weight": 0.0, "grid": 2}}},
+        {"layers": {"layer3": {"weight": 1.0, "grid": 0}}},
+        {"layers": {"layer3": {"weight": 1.0, "grid": 1.5}}},
+        {"layers": {"layer3": {"grid": 2}}},
+        {"layers": {"layer3": {"weight": 1.0, "parts": 2}}},
+    ],
 )
 def test_a_head_that_cannot_be_is_refused(change):
     with pytest.raises(InvalidValueError, match="head"):
@@ -108,6 +120,31 @@ def test_a_stage_is_the_mean_of_its_activations(backbone):
         torch.testing.assert_close(joined_layers(backbone, {name: 1.0}, inputs()), means / means.norm(dim=1)[:, None])
     pooled = backbone(inputs())
     torch.testing.assert_close(joined_layers(backbone, {"layer4": 1.0}, inputs()), pooled / pooled.norm(dim=1)[:, None])
+
+
+def test_a_stage_in_a_grid_is_the_means_of_its_parts(backbone):
+    """Of 64 px, stage 3 has 4 x 4 activations: its quarters are those of the picture."""
+    maps = backbone.forward_intermediates(inputs(size=64), indices=[3], intermediates_only=True)[0]
+    quarters = [maps[:, :, y : y + 2, x : x + 2].mean(dim=(2, 3)) for y in (0, 2) for x in (0, 2)]
+    expected = torch.stack(quarters, dim=2).flatten(1)
+    joined = joined_layers(backbone, IN_QUARTERS, inputs(size=64))
+    assert joined.shape == (3, 64 + 4 * 128)
+    torch.testing.assert_close(joined[:, 64:], 2 * expected / expected.norm(dim=1)[:, None])
+    torch.testing.assert_close(joined[:, :64], joined_layers(backbone, {"layer2": 0.5}, inputs(size=64)))
+
+
+def test_a_grid_that_does_not_divide_the_activations_has_parts_that_overlap(backbone):
+    """Of 48 px, stage 3 has 3 x 3 activations: each quarter has the middle ones as well."""
+    maps = backbone.forward_intermediates(inputs(size=48), indices=[3], intermediates_only=True)[0]
+    parts = [maps[:, :, y : y + 2, x : x + 2].mean(dim=(2, 3)) for y in (0, 1) for x in (0, 1)]
+    expected = torch.stack(parts, dim=2).flatten(1)
+    joined = joined_layers(backbone, {"layer3": {"weight": 1.0, "grid": 2}}, inputs(size=48))
+    torch.testing.assert_close(joined, expected / expected.norm(dim=1)[:, None])
+
+
+def test_a_grid_of_one_is_the_stage_as_it_is_without(backbone):
+    told = {name: {"weight": weight, "grid": 1} for name, weight in LAYERS.items()}
+    torch.testing.assert_close(joined_layers(backbone, told, inputs()), joined_layers(backbone, LAYERS, inputs()))
 
 
 def test_a_stage_that_there_is_not_is_refused(backbone):

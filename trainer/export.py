@@ -61,21 +61,33 @@ def export(
         return _publish(backbone, _Input.of(config), {}, training, out)
     head, everything = head or HeadConfig(), Frames.open(frames)
     learnt = everything.select(everything.split == "train")
-    embedder, described = _with_head(backbone, config, learnt, head)
+    embedder, described = _with_head(backbone, _Input.of(config), learnt, head)
     training |= {"whitening_power": head.power}
     fit = (lambda draft: identity_map(draft, learnt, identity)) if identity else _no_identity
     return _publish(embedder, _Input.of(config), described, training, out, fit)
 
 
+def export_refitted(encoder: Path, out: Path, frames: Path, head: HeadConfig) -> Path:
+    """Writes the network of the artefact ``encoder`` with another head, fitted to the ``train`` split of ``frames``, to
+    ``out``, which is returned. It has no identity map: that was of other vectors."""
+    spec, everything = Spec.read(encoder), Frames.open(frames)
+    network = build_embedder(spec.architecture, spec.architecture_kwargs, spec.head)
+    network.load_state_dict(load_file(encoder / WEIGHTS))
+    backbone = network.get_submodule("backbone") if spec.head else network
+    learnt = everything.select(everything.split == "train")
+    embedder, described = _with_head(backbone, _Input.of_spec(spec), learnt, head)
+    return _publish(embedder, _Input.of_spec(spec), described, {**spec.training, "whitening_power": head.power}, out)
+
+
 def _with_head(
-    backbone: nn.Module, config: TrainConfig, frames: Frames, head: HeadConfig
+    backbone: nn.Module, taken: _Input, frames: Frames, head: HeadConfig
 ) -> tuple[nn.Module, dict[str, Any]]:
     """The backbone with a head fitted to it, and the head as the artefact's manifest has it."""
     if not head.layers:
         return backbone, {}
-    weight, bias = fit_head(backbone, frames, config.input_size, head)
+    weight, bias = fit_head(backbone, frames, taken.input_size, head)
     described = {"layers": dict(head.layers), "dimension": len(weight)}
-    embedder = build_embedder(config.architecture, {}, described)
+    embedder = build_embedder(taken.architecture, taken.kwargs, described)
     embedder.load_state_dict(
         {f"backbone.{name}": value for name, value in backbone.state_dict().items()}
         | {"whiten.weight": weight, "whiten.bias": bias}

@@ -7,7 +7,6 @@ Dividing each principal component by a power of its standard deviation gives the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from index.backbone import IMAGENET_MEAN, IMAGENET_STD, joined_layers, network_input
+from index.backbone import IMAGENET_MEAN, IMAGENET_STD, Layers, Stage, joined_layers, network_input
 from index.schema import InvalidValueError
 from trainer.frames import Frames, evenly, letterboxed
 
@@ -29,13 +28,14 @@ class HeadConfig:
     """What is made of a backbone's features. ``layers`` empty: nothing, the pooled output is indexed as in the paper.
 
     Attributes:
-        layers: names of the backbone's stages and the weights that they are joined with.
+        layers: names of the backbone's stages and the weights that they are joined with; in place of a weight a table
+            of ``weight`` and ``grid``, the parts a side that the stage is averaged in (``index.backbone.Stage``).
         dimension: of the vectors; less when there are fewer features, or fewer than four samples a dimension.
         power: of the standard deviation that each component is divided by.
         sample: frames that the components are computed from, evenly over the training split.
     """
 
-    layers: Mapping[str, float] = field(default_factory=lambda: {"layer2": 0.5, "layer3": 0.5, "layer4": 1.0})
+    layers: Layers = field(default_factory=lambda: {"layer2": 0.5, "layer3": 0.5, "layer4": 1.0})
     dimension: int = 256
     power: float = 0.7
     sample: int = 8000
@@ -45,8 +45,8 @@ class HeadConfig:
             raise InvalidValueError("head", (self.dimension, self.sample), "dimension 1 and sample 2 at least")
         if not 0 <= self.power <= 1:
             raise InvalidValueError("head.power", self.power, "from 0 to 1")
-        if bad := {name: weight for name, weight in self.layers.items() if weight <= 0}:
-            raise InvalidValueError("head.layers", bad, "positive weights")
+        for value in self.layers.values():
+            Stage.of(value)
 
 
 def fit_head(backbone: nn.Module, frames: Frames, size: int, config: HeadConfig) -> tuple[Tensor, Tensor]:
@@ -58,7 +58,7 @@ def fit_head(backbone: nn.Module, frames: Frames, size: int, config: HeadConfig)
 
 
 @torch.no_grad()
-def joined_features(backbone: nn.Module, frames: Frames, size: int, layers: Mapping[str, float]) -> NDArray[np.float64]:
+def joined_features(backbone: nn.Module, frames: Frames, size: int, layers: Layers) -> NDArray[np.float64]:
     """(n, features) of the frames' crops."""
     backbone.eval()
     parts = []
