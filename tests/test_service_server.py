@@ -104,7 +104,8 @@ def test_the_server_answers_while_it_works(root):
 
 def test_the_line_of_waiting_requests_is_bounded(root):
     encoder = ColourEncoder()
-    with serving(root, encoder, threads=1, waiting=1) as client, ThreadPoolExecutor(3) as pool:
+    patient = {"burst_ms": 60_000, "standing_ms": 60_000}  # refused for the line's length alone, however slow this is
+    with serving(root, encoder, threads=1, waiting=1, **patient) as client, ThreadPoolExecutor(3) as pool:
         wait_until(lambda: is_ready(client))
         encoder.release.clear()
         requests = [pool.submit(posted, client, QUERY, JPEG) for _ in range(3)]
