@@ -2,7 +2,7 @@
 
     python -m trainer film runs/large/captures --train-objects 100 --test-objects 10
     python -m trainer ingest runs/large/captures runs/large/frames
-    python -m trainer sweep runs/large/frames runs/sweep --strategies table5-ntxent --epochs 7 --input-size 32
+    python -m trainer sweep runs/large/frames runs/sweep --epochs 7 --input-size 32 --strategies table5-ntxent shipped
     python -m benchmarks.pareto runs/sweep --work runs/pareto
 
 The paper trades one for the other by its pairs: nearby ones keep the pose, distant ones the identity. Compared under
@@ -38,7 +38,6 @@ from index.identity_map import read_identity_map, to_identities
 from trainer.config import TrainConfig
 from trainer.evaluate import EvaluateConfig, evaluate_encoder
 from trainer.evaluate.schema import Evaluation
-from trainer.pretrained import PRETRAINED
 from trainer.rebuild import Stages
 from trainer.strategies import strategy
 from trainer.sweep.job import Job, make_encoder
@@ -157,7 +156,8 @@ def points(learnt: dict[str, Path], sweep: Path) -> Iterator[Point]:
         yield Point(label.split(",")[0] if "," in label else "one projector", label, open_encoder(artefact))
     yield from _joint("nearby LC", rows["nearby LC"], rows["distant Full"])
     yield from _joint("same PX", rows["same PX"], rows["distant Full"])
-    shipped, identity_map = open_encoder(PRETRAINED), read_identity_map(PRETRAINED)
+    given = sweep / "rows" / "shipped" / "seed-0" / "encoder"
+    shipped, identity_map = open_encoder(given), read_identity_map(given)
     assert identity_map is not None
     yield Point("the encoder that ships", "its vector", shipped)
     identities = Identities(shipped, identity_map)
@@ -235,7 +235,7 @@ def draw(rows: Sequence[dict[str, Any]], out: Path) -> None:
 def main() -> None:
     """Trains, measures, writes the figures and the picture, and prints a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sweep", type=Path, help="a sweep with the rows of table5-ntxent")
+    parser.add_argument("sweep", type=Path, help="a sweep with the rows of table5-ntxent, and shipped")
     parser.add_argument("--work", type=Path, default=Path("runs/pareto"))
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--queries", type=int, default=2000)
