@@ -34,8 +34,7 @@ class Admission:
 class CancelOnDisconnect:
     """Cancels a request whose client has closed the connection, unless its answer is on the way.
 
-    Where it waits for a thread, it leaves the line; ASGI servers by themselves let it run to its end. What a thread has
-    begun it ends: threads cannot be stopped, and no piece of work is long.
+    Where it waits for a thread, it leaves the line; ASGI servers by themselves let it run to its end.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -46,8 +45,6 @@ class CancelOnDisconnect:
             await self._app(scope, receive, send)
             return
         request = _Watched(receive, send)
-        if not _has_body(scope):
-            await request.begin()
         try:
             await self._app(scope, request.receive, request.send)
         except asyncio.CancelledError:
@@ -58,34 +55,19 @@ class CancelOnDisconnect:
             request.close()
 
 
-def _has_body(scope: Scope) -> bool:
-    return any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"])
-
-
 class _Watched:
-    """The two ends of a request, watched for a disconnect from the moment that its body has been read.
-
-    Of a request without a body nobody may ever read that it has none: ``begin`` does.
-    """
+    """The two ends of a request, watched for a disconnect from the moment that its body has been read."""
 
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive, self._send = receive, send
         self._watch: asyncio.Task[Message] | None = None
-        self._begun: Message | None = None  # what was read before anyone asked
         self._answered = False
         self.gone = False
         task = asyncio.current_task()
         assert task is not None  # a coroutine that runs is in one
         self.task = task
 
-    async def begin(self) -> None:
-        """Reads that there is no body, which ASGI servers tell at once."""
-        self._begun = await self.receive()
-
     async def receive(self) -> Message:
-        if self._begun is not None:
-            begun, self._begun = self._begun, None
-            return begun
         if self._watch is not None:  # after the body only a disconnect can come
             return await asyncio.shield(self._watch)
         message = await self._receive()

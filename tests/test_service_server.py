@@ -118,24 +118,6 @@ def test_the_line_of_waiting_requests_is_bounded(root):
         assert sorted(request.result().status_code for request in requests) == [200, 200, 503]
 
 
-def test_who_hangs_up_on_a_get_leaves_the_line(root):
-    """Without a body nobody reads one, nor hears that the client has gone."""
-    encoder = ColourEncoder()
-    with serving(root, encoder, threads=1) as client, ThreadPoolExecutor(1) as pool:
-        wait_until(lambda: is_ready(client))
-        encoder.release.clear()
-        slow = pool.submit(posted, client, QUERY, JPEG)
-        assert encoder.entered.acquire(timeout=10)
-        workers = client.app.state.service.workers
-        with socket.create_connection((client.base_url.host, client.base_url.port), timeout=10) as connection:
-            connection.sendall(b"GET /neighbors?frame=v1/cup/0 HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            wait_until(lambda: workers.waiting == 1, timeout_s=10)
-        wait_until(lambda: workers.waiting == 0, timeout_s=10)
-        encoder.release.set()
-        assert slow.result().status_code == 200
-        wait_until(lambda: '"499"' in client.get("/metrics").text, timeout_s=10)
-
-
 def test_who_hangs_up_leaves_the_line(root):
     encoder = ColourEncoder()
     with serving(root, encoder, threads=1) as client, ThreadPoolExecutor(1) as pool:
