@@ -21,6 +21,7 @@ query's object; each with its 95 % interval over test videos. A run that is inte
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -35,6 +36,7 @@ from numpy.typing import NDArray
 
 from index.encoder import Encoder, file_digest, open_encoder
 from index.identity_map import read_identity_map, to_identities
+from index.schema import InvalidValueError
 from trainer.config import TrainConfig
 from trainer.evaluate import EvaluateConfig, evaluate_encoder
 from trainer.evaluate.schema import Evaluation
@@ -139,7 +141,7 @@ def learn(job: Job, folder: Path) -> Path:
 
 def learn_all(frames: Path, work: Path, base: TrainConfig, jobs: int) -> dict[str, Path]:
     """Encoder artefacts by label; ``jobs`` are trained at a time."""
-    data = file_digest(frames / "frames.parquet")
+    data = digest_of(frames)
     with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
         running = {}
         for label, config in trained(base).items():
@@ -177,10 +179,16 @@ def _file_name(text: str) -> str:
     return re.sub(r"[^a-z0-9.]+", "-", text.lower())
 
 
-def figures(frames: Path, out: Path, encoder: Encoder, queries: int) -> dict[str, list[float]]:
-    """Value and interval of what is compared; measured once."""
+def digest_of(frames: Path) -> str:
+    return file_digest(frames / "frames.parquet")
+
+
+def figures(frames: Path, folder: Path, point: Point, queries: int) -> dict[str, list[float]]:
+    """Value and interval of what is compared; measured once of an encoder, its frames and as many queries."""
+    made_of = hashlib.sha256(f"{point.encoder.digest} {digest_of(frames)} {queries}".encode()).hexdigest()
+    out = folder / f"{_file_name(f'{point.family} {point.label}')}-{made_of[:12]}.json"
     if not out.exists():
-        evaluate_encoder(frames, encoder, None, out, NAME, EvaluateConfig(queries=queries))
+        evaluate_encoder(frames, point.encoder, None, out, NAME, EvaluateConfig(queries=queries))
     row = Evaluation.read(out).row(NAME)
     paper, service = row.pose("paper"), row.pose("service")
     assert paper is not None
@@ -241,11 +249,14 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=2000)
     options = parser.parse_args()
     plan = json.loads((options.sweep / PLAN).read_text())
+    if "source" in plan:
+        raise InvalidValueError(
+            "sweep", plan["source"], "one whose rows learn from the frames that they are measured on"
+        )
     frames, base = Path(plan["frames"]), TrainConfig(**plan["budget"])
     rows = []
     for point in points(learn_all(frames, options.work, base, options.jobs), options.sweep):
-        measured = options.work / "measured" / f"{_file_name(f'{point.family} {point.label}')}.json"
-        found = figures(frames, measured, point.encoder, options.queries)
+        found = figures(frames, options.work / "measured", point, options.queries)
         rows.append({"family": point.family, "label": point.label} | found)
     for row, paper, service in zip(rows, *(on_front(rows, p) for p in ("iou_50_paper", "iou_50_service")), strict=True):
         row["front"] = {"iou_50_paper": paper, "iou_50_service": service}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -72,8 +73,11 @@ class Stage:
     grid: int = 1
 
     def __post_init__(self) -> None:
-        if not self.weight > 0 or not isinstance(self.grid, int) or self.grid < 1:
-            raise InvalidValueError("head.layers", (self.weight, self.grid), "positive weights, grids of 1, 2, ...")
+        weighted = isinstance(self.weight, int | float) and 0 < self.weight < math.inf
+        if not weighted or type(self.grid) is not int or self.grid < 1:
+            raise InvalidValueError(
+                "head.layers", (self.weight, self.grid), "positive finite weights, grids of 1, 2, ..."
+            )
 
     @classmethod
     def of(cls, value: float | Mapping[str, Any]) -> Stage:

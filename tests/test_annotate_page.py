@@ -481,7 +481,11 @@ def test_a_guessed_ground_that_is_right_is_confirmed_and_moves_nothing(browser, 
 
 
 def test_a_browser_that_may_keep_nothing_saves_all_the_same(browser, captures):
-    forbidden = "Object.defineProperty(window, 'localStorage', { get() { throw new DOMException('no') } })"
+    forbidden = """
+        Object.defineProperty(window, 'localStorage', { get() { throw new DOMException('no') } });
+        const no = () => Promise.reject(new DOMException('no', 'SecurityError'));
+        Object.defineProperty(navigator, 'locks', { value: { query: no, request: no } });
+    """
     write_capture(captures / "boot", SHOE)
     with annotating(captures) as url, open_page(browser, f"{url}/annotate#shoe", expected=("/captures/shoe",)) as page:
         page.add_init_script(forbidden)

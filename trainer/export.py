@@ -62,7 +62,7 @@ def export(
     head, everything = head or HeadConfig(), Frames.open(frames)
     learnt = everything.select(everything.split == "train")
     embedder, described = _with_head(backbone, _Input.of(config), learnt, head)
-    training |= {"whitening_power": head.power}
+    training |= _whitening(head)
     fit = (lambda draft: identity_map(draft, learnt, identity)) if identity else _no_identity
     return _publish(embedder, _Input.of(config), described, training, out, fit)
 
@@ -76,7 +76,12 @@ def export_refitted(encoder: Path, out: Path, frames: Path, head: HeadConfig) ->
     backbone = network.get_submodule("backbone") if spec.head else network
     learnt = everything.select(everything.split == "train")
     embedder, described = _with_head(backbone, _Input.of_spec(spec), learnt, head)
-    return _publish(embedder, _Input.of_spec(spec), described, {**spec.training, "whitening_power": head.power}, out)
+    return _publish(embedder, _Input.of_spec(spec), described, {**spec.training, **_whitening(head)}, out)
+
+
+def _whitening(head: HeadConfig) -> dict[str, Any]:
+    """What the manifest says beside the layers; nothing of a head that has none."""
+    return {"whitening_power": head.power} if head.layers else {}
 
 
 def _with_head(

@@ -149,7 +149,7 @@ def _facts(source: Source, shown: Entry | None) -> list[tuple[str, str]]:
     if source.budget is not None and any(entry.kind == "learnt" for entry in source.entries):
         facts.append(("each learnt for", _budget(source.budget)))
         if source.learnt_from is not None:
-            facts.append(("from other frames", source.learnt_from.name))
+            facts.append(("from other frames", "/".join(source.learnt_from.parts[-2:])))
         facts.append(("network", f"{source.budget['architecture']}, {source.budget['input_size']} px"))
     if shown is not None:
         facts.append(("pictures are of", shown.label))

@@ -38,10 +38,14 @@ function read(key) {
   }
 }
 
-/** The keys of pages that are open: each holds a lock of that name. Over plain HTTP browsers have none, and none is. */
+/** The keys of pages that are open: each holds a lock of that name. Over plain HTTP browsers have no locks: none is known. */
 async function keysInUse() {
-  const { held } = (await navigator.locks?.query()) || { held: [] };
-  return new Set(held.map(({ name }) => name));
+  try {
+    const { held } = (await navigator.locks?.query()) || { held: [] };
+    return new Set(held.map(({ name }) => name));
+  } catch {
+    return new Set(); // forbidden, as storage then is
+  }
 }
 
 function forget(key) {
@@ -71,7 +75,8 @@ export class Saving extends EventTarget {
     super();
     Object.assign(this, { name, send });
     this.#key = `${PREFIX + name}/${crypto.getRandomValues(new Uint32Array(2)).join("-")}`;
-    navigator.locks?.request(this.#key, () => new Promise(() => {})); // as long as the page is there
+    // As long as the page is there; where storage is forbidden, so are locks, and nothing is kept.
+    navigator.locks?.request(this.#key, () => new Promise(() => {})).catch(() => {});
     addEventListener("online", () => this.state === "offline" && this.#later(0));
     document.addEventListener("visibilitychange", () => document.hidden && this.flush());
   }
