@@ -47,6 +47,7 @@ from trainer.sweep.plan import PLAN
 
 RESULT = Path(__file__).parent / "results" / "pareto.json"
 PICTURE = Path(__file__).parents[1] / "docs" / "pareto.png"
+SHIPPED = "the encoder that ships"
 NAME = "encoder"  # the line's, in each evaluation
 WEIGHTS = (0.25, 0.5, 0.75)  # of the first of two that are joined
 _SWEPT = {  # rows of the sweep, by their labels here
@@ -155,18 +156,19 @@ def points(learnt: dict[str, Path], sweep: Path) -> Iterator[Point]:
     rows = {label: open_encoder(sweep / "rows" / row / "seed-0" / "encoder") for label, row in _SWEPT.items()}
     yield from (Point("one projector", label, encoder) for label, encoder in rows.items())
     for label, artefact in learnt.items():
-        yield Point(label.split(",")[0] if "," in label else "one projector", label, open_encoder(artefact))
+        family = "two projectors" if label.startswith("two") else "one projector"
+        yield Point(family, label, open_encoder(artefact))
     yield from _joint("nearby LC", rows["nearby LC"], rows["distant Full"])
     yield from _joint("same PX", rows["same PX"], rows["distant Full"])
     given = sweep / "rows" / "shipped" / "seed-0" / "encoder"
     shipped, identity_map = open_encoder(given), read_identity_map(given)
     assert identity_map is not None
-    yield Point("the encoder that ships", "its vector", shipped)
+    yield Point(SHIPPED, "its vector", shipped)
     identities = Identities(shipped, identity_map)
     for weight in WEIGHTS:
         both = Joined((identities, shipped), (weight, 1 - weight))
-        yield Point("the encoder that ships", f"{weight:.0%} identities", both)
-    yield Point("the encoder that ships", "its identities", identities)
+        yield Point(SHIPPED, f"{weight:.0%} identities", both)
+    yield Point(SHIPPED, "its identities", identities)
 
 
 def _joint(name: str, pose: Encoder, identity: Encoder) -> Iterator[Point]:
@@ -218,26 +220,33 @@ def draw(rows: Sequence[dict[str, Any]], out: Path) -> None:
     """Pose against identity, a colour a family, the front as a line."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(12, 5), layout="constrained")
-    titles = {
-        "iou_50_paper": "the nearest frame's box, the paper's transfer",
-        "iou_50_service": "twenty frames' box, our fit",
-    }
-    for axes, (pose, title) in zip(figure.subplots(1, 2), titles.items(), strict=True):
-        for family in dict.fromkeys(row["family"] for row in rows):
-            of_family = [row for row in rows if row["family"] == family]
-            x, y = ([row[name][0] for row in of_family] for name in (pose, "reid_map"))
-            axes.plot(x, y, "o", label=family, markersize=5)
-            for row, px, py in zip(of_family, x, y, strict=True):
-                axes.annotate(row["label"], (px, py), fontsize=6, xytext=(3, 3), textcoords="offset points")
-        front = sorted(
-            (row[pose][0], row["reid_map"][0]) for row, on in zip(rows, on_front(rows, pose), strict=True) if on
-        )
-        axes.plot(*zip(*front, strict=True), "-", color="grey", linewidth=1, zorder=0)
+    learnt = [row for row in rows if row["family"] != SHIPPED]
+    shipped = [row for row in rows if row["family"] == SHIPPED]
+    panels = (
+        ("one budget: the nearest frame's box, the paper's transfer", learnt, "iou_50_paper"),
+        ("one budget: twenty frames' box, our fit", learnt, "iou_50_service"),
+        (f"{SHIPPED}: our fit", shipped, "iou_50_service"),
+    )
+    figure = Figure(figsize=(17, 5.5), layout="constrained")
+    for axes, (title, shown, pose) in zip(figure.subplots(1, 3), panels, strict=True):
+        _draw_panel(axes, shown, pose)
         axes.set(title=title, xlabel="share of boxes with 3D IoU > 0.5", ylabel="re-ID mAP, other video")
         axes.grid(alpha=0.3)
-    axes.legend(fontsize=7)
-    figure.savefig(out, dpi=90)
+        axes.legend(fontsize=7)
+    figure.savefig(out, dpi=80)
+
+
+def _draw_panel(axes: Any, rows: Sequence[dict[str, Any]], pose: str) -> None:
+    for family in dict.fromkeys(row["family"] for row in rows):
+        for row in (row for row in rows if row["family"] == family):
+            axes.annotate(
+                row["label"], (row[pose][0], row["reid_map"][0]), (3, 3), textcoords="offset points", fontsize=7
+            )
+        x, y = ([row[name][0] for row in rows if row["family"] == family] for name in (pose, "reid_map"))
+        axes.plot(x, y, "o", label=family, markersize=5)
+    front = [row for row, on in zip(rows, on_front(rows, pose), strict=True) if on]
+    line = sorted((row[pose][0], row["reid_map"][0]) for row in front)
+    axes.plot(*zip(*line, strict=True), "-", color="grey", linewidth=1, zorder=0)
 
 
 def main() -> None:
@@ -258,10 +267,13 @@ def main() -> None:
     for point in points(learn_all(frames, options.work, base, options.jobs), options.sweep):
         found = figures(frames, options.work / "measured", point, options.queries)
         rows.append({"family": point.family, "label": point.label} | found)
-    for row, paper, service in zip(rows, *(on_front(rows, p) for p in ("iou_50_paper", "iou_50_service")), strict=True):
-        row["front"] = {"iou_50_paper": paper, "iou_50_service": service}
+    for among in ([r for r in rows if r["family"] != SHIPPED], [r for r in rows if r["family"] == SHIPPED]):
+        paper, service = (on_front(among, pose) for pose in ("iou_50_paper", "iou_50_service"))
+        for row, first, second in zip(among, paper, service, strict=True):
+            row["front"] = {"iou_50_paper": first, "iou_50_service": second}
+    for row in rows:
         shown = "  ".join(f"{k} {row[k][0]:.3f}" for k in ("iou_50_paper", "iou_50_service", "category", "reid_map"))
-        print(f"{row['family']:<36}{row['label']:<28}{shown}")
+        print(f"{row['family']:<36}{row['label']:<28}{shown}  {row['front']}")
     content = {"budget": plan["budget"], "queries": options.queries, "rows": rows}
     RESULT.write_text(json.dumps(content, indent=1) + "\n")
     draw(rows, PICTURE)
