@@ -15,6 +15,8 @@ import pytest
 
 pytest.importorskip("milvus_lite")
 
+from pymilvus import MilvusException
+
 from index.milvus import lease as milvus_lease
 from index.milvus.lease import Lease, writing
 from index.schema import UnavailableError
@@ -110,6 +112,51 @@ def test_a_lease_is_renewed_as_long_as_its_writer_lives(store, monkeypatch):
         with pytest.raises(UnavailableError, match="has been writing"):
             held(store)
     assert store._collections() == []
+
+
+def test_a_lease_that_is_renewed_while_it_is_looked_at_has_not_run_out(store, monkeypatch):
+    lease, told = held(store), store._client.describe_alias
+
+    def renewed_meanwhile(*arguments, **options):
+        answer = told(*arguments, **options)
+        monkeypatch.setattr(store._client, "describe_alias", told)
+        lease._renew()
+        return answer
+
+    monkeypatch.setattr(store._client, "describe_alias", renewed_meanwhile)
+    lease.check()
+
+
+def test_a_renewal_without_an_answer_counts(store, monkeypatch):
+    lease = held(store)
+    with monkeypatch.context() as patched:
+        patched.setattr(store._client, "alter_alias", unanswered(store._client.alter_alias))
+        with pytest.raises(MilvusException, match="lost"):
+            lease._renew()
+    lease.check()
+    lease._renew()
+    lease.check()
+    lease.give_back()
+    assert store._collections() == store._client.list_aliases()["aliases"] == []
+
+
+def test_a_lease_that_was_taken_without_an_answer_is_no_other_writers(store, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(store._client, "create_alias", unanswered(store._client.create_alias))
+        lease = held(store)
+    lease.check()
+    lease.give_back()
+    assert store._collections() == store._client.list_aliases()["aliases"] == []
+
+
+def unanswered(method):
+    """The client's method, which does what it should, and its answer is lost."""
+
+    def done(*arguments, **options):
+        method(*arguments, **options)
+        raise MilvusException(message="the answer is lost")
+
+    return done
 
 
 _WRITER = """
