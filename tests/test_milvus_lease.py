@@ -18,6 +18,7 @@ pytest.importorskip("milvus_lite")
 from pymilvus import MilvusException
 
 from index.milvus import lease as milvus_lease
+from index.milvus.collection import collection_names
 from index.milvus.lease import Lease, writing
 from index.schema import UnavailableError
 from index.stores import store_at
@@ -149,6 +150,45 @@ def test_a_lease_that_was_taken_without_an_answer_is_no_other_writers(store, mon
     assert store._collections() == store._client.list_aliases()["aliases"] == []
 
 
+def test_a_second_writer_is_told_who_writes_even_as_the_lease_is_renewed(store, monkeypatch):
+    lease, other = held(store), store_at(str(store.address))
+    told = other._client.describe_collection
+
+    def renewed_before(*arguments, **options):
+        monkeypatch.setattr(other._client, "describe_collection", told)
+        lease._renew()
+        return told(*arguments, **options)
+
+    monkeypatch.setattr(other._client, "describe_collection", renewed_before)
+    with pytest.raises(UnavailableError, match="has been writing"):
+        held(other)
+
+
+def test_a_renewal_that_fails_leaves_nothing(store, monkeypatch):
+    lease = held(store)
+    before = store._collections()
+    with monkeypatch.context() as patched:
+        patched.setattr(store._client, "alter_alias", refused)
+        with pytest.raises(MilvusException, match="refused"):
+            lease._renew()
+    assert store._collections() == before
+    lease.check()
+
+
+def test_a_writer_drops_what_others_announced_that_died_and_nothing_else(store, encoder):  # noqa: F811
+    Lease(store._client, store.address)._announced()
+    others = ["another_writer_" + "0" * 32, "nearpose_writer_of_novels"]
+    for name in others:
+        store._client.create_collection(name, dimension=2)
+    version = store.write(content(encoder))
+    assert set(store._collections()) == {*others, *collection_names(store.address, version)}
+
+
+def refused(*arguments, **options):
+    """Instead of a client's method."""
+    raise MilvusException(message="refused")
+
+
 def unanswered(method):
     """The client's method, which does what it should, and its answer is lost."""
 
@@ -161,6 +201,7 @@ def unanswered(method):
 
 _WRITER = """
 import sys, time
+from index.milvus.collection import collection_names
 from index.milvus.lease import Lease
 from index.stores import store_at
 store = store_at(sys.argv[1])

@@ -12,11 +12,12 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -87,10 +88,11 @@ class Lease:
         try:
             for left in reversed(range(_ATTEMPTS)):
                 if self._taken(self._announced(), last=left == 0):
-                    return
+                    break
         except BaseException:
             self.give_back()
             raise
+        self._drop(lambda name: name not in self._ours)  # of writers that died
 
     def check(self) -> None:
         """Raises UnavailableError where another writer has taken this one for dead."""
@@ -110,11 +112,11 @@ class Lease:
         with suppress(MilvusException):
             if self._holding() in self._ours:
                 self._client.drop_alias(self._alias, timeout=_TIMEOUT_S)
-        self._drop(self._ours)
+        self._drop(lambda name: name in self._ours)
 
     def _taken(self, announced: str, *, last: bool) -> bool:
-        other = self._holding()  # before it is tried: of a refusal the client logs its own traceback
         try:
+            other = self._holding()  # before it is tried: of a refusal the client logs its own traceback
             if other is None:
                 self._client.create_alias(announced, self._alias, timeout=_TIMEOUT_S)
             elif other not in self._ours:
@@ -137,12 +139,14 @@ class Lease:
         finally:  # it may be done without an answer
             time.sleep(_SETTLED_S)
         self.check()
-        self._drop({other})
 
     def _renew(self) -> None:
         self.check()
-        self._client.alter_alias(self._announced(), self._alias, timeout=_TIMEOUT_S)
-        self._drop(self._ours - {self._holding()})
+        try:
+            self._client.alter_alias(self._announced(), self._alias, timeout=_TIMEOUT_S)
+        finally:  # whichever of them has the alias now
+            kept = self._holding()
+            self._drop(lambda name: name in self._ours and name != kept)
 
     def _holder(self, collection: str) -> Holder:
         told = self._client.describe_collection(collection, timeout=_TIMEOUT_S)
@@ -170,7 +174,9 @@ class Lease:
             return None
         return str(self._client.describe_alias(self._alias, timeout=_TIMEOUT_S)["collection_name"])
 
-    def _drop(self, names: set[str]) -> None:
-        with suppress(MilvusException):  # an empty one that stays harms nobody
-            for name in names.intersection(self._client.list_collections(timeout=_TIMEOUT_S)):
-                self._client.drop_collection(name, timeout=_TIMEOUT_S)
+    def _drop(self, which: Callable[[str], bool]) -> None:
+        """Drops some of what has been announced for this index."""
+        with suppress(MilvusException):  # an empty one that stays harms nobody, and the next writer drops it
+            for name in self._client.list_collections(timeout=_TIMEOUT_S):
+                if re.fullmatch(rf"{self._alias}_[0-9a-f]{{32}}", name) and which(name):
+                    self._client.drop_collection(name, timeout=_TIMEOUT_S)
