@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -93,25 +93,35 @@ def test_a_lease_that_ran_out_is_taken_over_and_its_holder_writes_no_more(store,
 
 def test_who_has_lost_the_lease_leaves_nothing(store, encoder, monkeypatch):  # noqa: F811
     first = store.write(content(encoder))
-
-    def lost(lease: Lease) -> None:
-        raise UnavailableError("there", "another writer took it")
-
+    before = store._collections()
     monkeypatch.setattr(Lease, "check", lost)
     with pytest.raises(UnavailableError, match="another writer took it"):
         store.write(content(encoder, seed=1))
-    assert (store.versions(), store.current()) == ([first], first)
+    assert (store._collections(), store.versions(), store.current()) == (before, [first], first)
+
+
+def lost(lease: Lease) -> None:
+    """Instead of ``Lease.check``."""
+    raise UnavailableError("there", "another writer took it")
 
 
 def test_a_lease_is_renewed_as_long_as_its_writer_lives(store, monkeypatch):
-    monkeypatch.setattr(milvus_lease, "_TERM", timedelta(seconds=1.5))
-    monkeypatch.setattr(milvus_lease, "_RENEWED_S", 0.1)
-    waited = threading.Event()
+    renew, renewed, until = Lease._renew, threading.Semaphore(0), [datetime.now(UTC)]
+
+    def counted(lease: Lease) -> None:
+        renew(lease)
+        until.append(lease._holder(lease._holding()).until)
+        renewed.release()
+
+    monkeypatch.setattr(Lease, "_renew", counted)
+    monkeypatch.setattr(milvus_lease, "_RENEWED_S", 0.05)
     with writing(store._client, store.address) as lease:
-        waited.wait(2.5)
+        assert all(renewed.acquire(timeout=60) for _ in range(3))
+        monkeypatch.setattr(milvus_lease, "_RENEWED_S", 600)  # once more at most: a refusal is tried three times
         lease.check()
         with pytest.raises(UnavailableError, match="has been writing"):
             held(store)
+    assert until == sorted(set(until))
     assert store._collections() == []
 
 
@@ -182,6 +192,27 @@ def test_a_writer_drops_what_others_announced_that_died_and_nothing_else(store, 
         store._client.create_collection(name, dimension=2)
     version = store.write(content(encoder))
     assert set(store._collections()) == {*others, *collection_names(store.address, version)}
+
+
+def test_a_rollback_is_decided_while_nobody_else_writes(store, encoder, monkeypatch):  # noqa: F811
+    first, _ = (store.write(content(encoder, seed=seed)) for seed in range(2))
+    other, verify = store_at(str(store.address)), store.verify
+
+    def written_meanwhile(version):
+        with pytest.raises(UnavailableError, match="has been writing"):
+            other.write(content(encoder, seed=2))
+        verify(version)
+
+    monkeypatch.setattr(store, "verify", written_meanwhile)
+    assert store.rollback() == first == store.current()
+
+
+def test_a_rollback_that_has_lost_the_lease_changes_nothing(store, encoder, monkeypatch):  # noqa: F811
+    _, second = (store.write(content(encoder, seed=seed)) for seed in range(2))
+    monkeypatch.setattr(Lease, "check", lost)
+    with pytest.raises(UnavailableError, match="another writer took it"):
+        store.rollback()
+    assert store.current() == second
 
 
 def refused(*arguments, **options):
