@@ -20,8 +20,8 @@ from pymilvus import MilvusException
 from index.milvus import lease as milvus_lease
 from index.milvus.collection import collection_names
 from index.milvus.lease import Lease, writing
-from index.schema import UnavailableError
-from index.stores import store_at
+from index.schema import InvalidValueError, UnavailableError
+from index.stores import Address, store_at
 from tests.milvus import embedded, milvus_server
 from tests.test_stores import content, encoder  # noqa: F401
 
@@ -194,6 +194,11 @@ def test_a_writer_drops_what_others_announced_that_died_and_nothing_else(store, 
     assert set(store._collections()) == {*others, *collection_names(store.address, version)}
 
 
+def test_the_name_of_an_index_is_none_of_a_writers():
+    with pytest.raises(InvalidValueError, match="does not end in _writer"):
+        Address.parse("milvus:index.db#mine_writer")
+
+
 def test_a_rollback_is_decided_while_nobody_else_writes(store, encoder, monkeypatch):  # noqa: F811
     first, _ = (store.write(content(encoder, seed=seed)) for seed in range(2))
     other, verify = store_at(str(store.address)), store.verify
@@ -234,7 +239,7 @@ _WRITER = """
 import sys, time
 from index.milvus.collection import collection_names
 from index.milvus.lease import Lease
-from index.stores import store_at
+from index.stores import Address, store_at
 store = store_at(sys.argv[1])
 Lease(store._client, store.address).take()
 print("taken", flush=True)
