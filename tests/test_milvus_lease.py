@@ -18,11 +18,12 @@ pytest.importorskip("milvus_lite")
 from pymilvus import MilvusException
 
 from index.milvus import lease as milvus_lease
-from index.milvus.collection import collection_names
+from index.milvus.collection import collection_names, refusals
 from index.milvus.lease import Lease, writing
 from index.schema import InvalidValueError, UnavailableError
 from index.stores import Address, store_at
 from tests.milvus import embedded, milvus_server
+from tests.service_fixtures import wait_until
 from tests.test_stores import content, encoder  # noqa: F401
 
 
@@ -151,6 +152,22 @@ def test_a_renewal_without_an_answer_counts(store, monkeypatch):
     assert store._collections() == store._client.list_aliases()["aliases"] == []
 
 
+def test_an_answer_that_is_late_ends_neither_the_lease_nor_its_renewals(store, monkeypatch, caplog):
+    lease, done = held(store), threading.Event()
+    monkeypatch.setattr(milvus_lease, "_RENEWED_S", 0.01)
+    with monkeypatch.context() as patched:
+        patched.setattr(milvus_lease, "_TIMEOUT_S", -1.0)  # over before it is asked
+        renewing = threading.Thread(target=lease.renew_until, args=(done,))
+        renewing.start()
+        wait_until(lambda: caplog.text.count("the lease was not renewed") > 1, 60)
+        done.set()
+        renewing.join()
+        with pytest.raises(UnavailableError, match="Milvus: DEADLINE_EXCEEDED"), refusals(store.address):
+            lease.check()
+        lease.give_back()
+    lease.check()
+
+
 def test_a_lease_that_was_taken_without_an_answer_is_no_other_writers(store, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(store._client, "create_alias", unanswered(store._client.create_alias))
@@ -237,7 +254,7 @@ def unanswered(method):
 
 _WRITER = """
 import sys, time
-from index.milvus.collection import collection_names
+from index.milvus.collection import collection_names, refusals
 from index.milvus.lease import Lease
 from index.stores import Address, store_at
 store = store_at(sys.argv[1])

@@ -22,8 +22,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from pymilvus import DataType, MilvusClient, MilvusException
+from pymilvus import DataType, MilvusClient
 
+from index.milvus.collection import FAILURES
 from index.schema import UnavailableError
 from index.stores import Address
 
@@ -104,12 +105,12 @@ class Lease:
         while not done.wait(_RENEWED_S):
             try:
                 self._renew()
-            except (MilvusException, UnavailableError) as error:
+            except (*FAILURES, UnavailableError) as error:
                 logger.warning("%s: the lease was not renewed: %s", self._address, error)
 
     def give_back(self) -> None:
         """Lets others write; what Milvus does not answer now runs out by itself."""
-        with suppress(MilvusException):
+        with suppress(*FAILURES):
             if self._holding() in self._ours:
                 self._client.drop_alias(self._alias, timeout=_TIMEOUT_S)
         self._drop(lambda name: name in self._ours)
@@ -121,7 +122,7 @@ class Lease:
                 self._client.create_alias(announced, self._alias, timeout=_TIMEOUT_S)
             elif other not in self._ours:
                 self._take_over(other, announced)
-        except MilvusException:
+        except FAILURES:
             if last:
                 raise
             return False
@@ -176,7 +177,7 @@ class Lease:
 
     def _drop(self, which: Callable[[str], bool]) -> None:
         """Drops some of what has been announced for this index."""
-        with suppress(MilvusException):  # an empty one that stays harms nobody, and the next writer drops it
+        with suppress(*FAILURES):  # an empty one that stays harms nobody, and the next writer drops it
             for name in self._client.list_collections(timeout=_TIMEOUT_S):
                 if re.fullmatch(rf"{self._alias}_[0-9a-f]{{32}}", name) and which(name):
                     self._client.drop_collection(name, timeout=_TIMEOUT_S)
