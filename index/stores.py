@@ -31,6 +31,8 @@ class Address:
             raise InvalidValueError("index", f"milvus:{self.uri}", "milvus: and a file that ends in .db, or a URL")
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,99}", self.name):
             raise InvalidValueError("index", f"#{self.name}", "# and a letter, then letters, digits and _")
+        if self.name.endswith("_writer"):  # the alias of whoever writes to an index: see index.milvus.lease
+            raise InvalidValueError("index", f"#{self.name}", "a name that does not end in _writer")
 
     @classmethod
     def parse(cls, text: str) -> Address:

@@ -8,18 +8,22 @@ import socket
 import subprocess
 import sys
 import threading
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("milvus_lite")
 
+from pymilvus import MilvusException
+
 from index.milvus import lease as milvus_lease
+from index.milvus.collection import collection_names, refusals
 from index.milvus.lease import Lease, writing
-from index.schema import UnavailableError
-from index.stores import store_at
+from index.schema import InvalidValueError, UnavailableError
+from index.stores import Address, store_at
 from tests.milvus import embedded, milvus_server
+from tests.service_fixtures import wait_until
 from tests.test_stores import content, encoder  # noqa: F401
 
 
@@ -90,32 +94,169 @@ def test_a_lease_that_ran_out_is_taken_over_and_its_holder_writes_no_more(store,
 
 def test_who_has_lost_the_lease_leaves_nothing(store, encoder, monkeypatch):  # noqa: F811
     first = store.write(content(encoder))
-
-    def lost(lease: Lease) -> None:
-        raise UnavailableError("there", "another writer took it")
-
+    before = store._collections()
     monkeypatch.setattr(Lease, "check", lost)
     with pytest.raises(UnavailableError, match="another writer took it"):
         store.write(content(encoder, seed=1))
-    assert (store.versions(), store.current()) == ([first], first)
+    assert (store._collections(), store.versions(), store.current()) == (before, [first], first)
+
+
+def lost(lease: Lease) -> None:
+    """Instead of ``Lease.check``."""
+    raise UnavailableError("there", "another writer took it")
 
 
 def test_a_lease_is_renewed_as_long_as_its_writer_lives(store, monkeypatch):
-    monkeypatch.setattr(milvus_lease, "_TERM", timedelta(seconds=1.5))
-    monkeypatch.setattr(milvus_lease, "_RENEWED_S", 0.1)
-    waited = threading.Event()
+    renew, renewed, until = Lease._renew, threading.Semaphore(0), [datetime.now(UTC)]
+
+    def counted(lease: Lease) -> None:
+        renew(lease)
+        until.append(lease._holder(lease._holding()).until)
+        renewed.release()
+
+    monkeypatch.setattr(Lease, "_renew", counted)
+    monkeypatch.setattr(milvus_lease, "_RENEWED_S", 0.05)
     with writing(store._client, store.address) as lease:
-        waited.wait(2.5)
+        assert all(renewed.acquire(timeout=60) for _ in range(3))
+        monkeypatch.setattr(milvus_lease, "_RENEWED_S", 600)  # once more at most: a refusal is tried three times
         lease.check()
         with pytest.raises(UnavailableError, match="has been writing"):
             held(store)
+    assert until == sorted(set(until))
     assert store._collections() == []
+
+
+def test_a_lease_that_is_renewed_while_it_is_looked_at_has_not_run_out(store, monkeypatch):
+    lease, told = held(store), store._client.describe_alias
+
+    def renewed_meanwhile(*arguments, **options):
+        answer = told(*arguments, **options)
+        monkeypatch.setattr(store._client, "describe_alias", told)
+        lease._renew()
+        return answer
+
+    monkeypatch.setattr(store._client, "describe_alias", renewed_meanwhile)
+    lease.check()
+
+
+def test_a_renewal_without_an_answer_counts(store, monkeypatch):
+    lease = held(store)
+    with monkeypatch.context() as patched:
+        patched.setattr(store._client, "alter_alias", unanswered(store._client.alter_alias))
+        with pytest.raises(MilvusException, match="lost"):
+            lease._renew()
+    lease.check()
+    lease._renew()
+    lease.check()
+    lease.give_back()
+    assert store._collections() == store._client.list_aliases()["aliases"] == []
+
+
+def test_an_answer_that_is_late_ends_neither_the_lease_nor_its_renewals(store, monkeypatch, caplog):
+    lease, done = held(store), threading.Event()
+    monkeypatch.setattr(milvus_lease, "_RENEWED_S", 0.01)
+    with monkeypatch.context() as patched:
+        patched.setattr(milvus_lease, "_TIMEOUT_S", -1.0)  # over before it is asked
+        renewing = threading.Thread(target=lease.renew_until, args=(done,))
+        renewing.start()
+        wait_until(lambda: caplog.text.count("the lease was not renewed") > 1, 60)
+        done.set()
+        renewing.join()
+        with pytest.raises(UnavailableError, match="Milvus: DEADLINE_EXCEEDED"), refusals(store.address):
+            lease.check()
+        lease.give_back()
+    lease.check()
+
+
+def test_a_lease_that_was_taken_without_an_answer_is_no_other_writers(store, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(store._client, "create_alias", unanswered(store._client.create_alias))
+        lease = held(store)
+    lease.check()
+    lease.give_back()
+    assert store._collections() == store._client.list_aliases()["aliases"] == []
+
+
+def test_a_second_writer_is_told_who_writes_even_as_the_lease_is_renewed(store, monkeypatch):
+    lease, other = held(store), store_at(str(store.address))
+    told = other._client.describe_collection
+
+    def renewed_before(*arguments, **options):
+        monkeypatch.setattr(other._client, "describe_collection", told)
+        lease._renew()
+        return told(*arguments, **options)
+
+    monkeypatch.setattr(other._client, "describe_collection", renewed_before)
+    with pytest.raises(UnavailableError, match="has been writing"):
+        held(other)
+
+
+def test_a_renewal_that_fails_leaves_nothing(store, monkeypatch):
+    lease = held(store)
+    before = store._collections()
+    with monkeypatch.context() as patched:
+        patched.setattr(store._client, "alter_alias", refused)
+        with pytest.raises(MilvusException, match="refused"):
+            lease._renew()
+    assert store._collections() == before
+    lease.check()
+
+
+def test_a_writer_drops_what_others_announced_that_died_and_nothing_else(store, encoder):  # noqa: F811
+    Lease(store._client, store.address)._announced()
+    others = ["another_writer_" + "0" * 32, "nearpose_writer_of_novels"]
+    for name in others:
+        store._client.create_collection(name, dimension=2)
+    version = store.write(content(encoder))
+    assert set(store._collections()) == {*others, *collection_names(store.address, version)}
+
+
+def test_the_name_of_an_index_is_none_of_a_writers():
+    with pytest.raises(InvalidValueError, match="does not end in _writer"):
+        Address.parse("milvus:index.db#mine_writer")
+
+
+def test_a_rollback_is_decided_while_nobody_else_writes(store, encoder, monkeypatch):  # noqa: F811
+    first, _ = (store.write(content(encoder, seed=seed)) for seed in range(2))
+    other, verify = store_at(str(store.address)), store.verify
+
+    def written_meanwhile(version):
+        with pytest.raises(UnavailableError, match="has been writing"):
+            other.write(content(encoder, seed=2))
+        verify(version)
+
+    monkeypatch.setattr(store, "verify", written_meanwhile)
+    assert store.rollback() == first == store.current()
+
+
+def test_a_rollback_that_has_lost_the_lease_changes_nothing(store, encoder, monkeypatch):  # noqa: F811
+    _, second = (store.write(content(encoder, seed=seed)) for seed in range(2))
+    monkeypatch.setattr(Lease, "check", lost)
+    with pytest.raises(UnavailableError, match="another writer took it"):
+        store.rollback()
+    assert store.current() == second
+
+
+def refused(*arguments, **options):
+    """Instead of a client's method."""
+    raise MilvusException(message="refused")
+
+
+def unanswered(method):
+    """The client's method, which does what it should, and its answer is lost."""
+
+    def done(*arguments, **options):
+        method(*arguments, **options)
+        raise MilvusException(message="the answer is lost")
+
+    return done
 
 
 _WRITER = """
 import sys, time
+from index.milvus.collection import collection_names, refusals
 from index.milvus.lease import Lease
-from index.stores import store_at
+from index.stores import Address, store_at
 store = store_at(sys.argv[1])
 Lease(store._client, store.address).take()
 print("taken", flush=True)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
+import grpc
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pymilvus import MilvusClient, MilvusException
@@ -23,6 +24,7 @@ AT_ONCE = 256  # rows in a message: 64 MB is the most that one may have
 PIECE = 48_000  # bytes of a file in a row: a VARCHAR has at most 65,535, of which base 85 takes a fifth
 TIMEOUT_S = 30.0
 LOADING_S = 3600.0
+FAILURES = (MilvusException, grpc.RpcError)  # the latter where an answer is late: pymilvus passes it on
 _NOT_LOADED, _NO_FILE = 101, 1  # Milvus's codes
 _ONE_PROCESS = "one process at a time may open a file; several share a server: milvus-lite server --help"
 
@@ -102,6 +104,8 @@ def refusals(address: Address) -> Iterator[None]:
         where = urlsplit(address.uri).netloc or address.uri  # a reason is told to clients, which it is nothing to
         told = error.message.replace(where, "its address")
         raise UnavailableError(str(address), f"Milvus: {told}{hint}") from error
+    except grpc.RpcError as error:
+        raise UnavailableError(str(address), f"Milvus: {error.code().name}") from error
 
 
 def collection_names(address: Address, version: str) -> tuple[str, str]:

@@ -12,17 +12,19 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from pymilvus import DataType, MilvusClient, MilvusException
+from pymilvus import DataType, MilvusClient
 
+from index.milvus.collection import FAILURES
 from index.schema import UnavailableError
 from index.stores import Address
 
@@ -80,22 +82,22 @@ class Lease:
     def __init__(self, client: MilvusClient, address: Address) -> None:
         self._client, self._address, self._alias = client, address, f"{address.name}_writer"
         self._who, self._since = f"{socket.gethostname()}, process {os.getpid()}", datetime.now(UTC)
-        self._own = ""  # the collection that says so
+        self._ours: set[str] = set()  # all that it has announced: Milvus may have done what it did not answer
 
     def take(self) -> None:
         """Raises UnavailableError, naming the writer, where another one has it."""
-        self._own = self._announced()
         try:
             for left in reversed(range(_ATTEMPTS)):
-                if self._taken(last=left == 0):
-                    return
+                if self._taken(self._announced(), last=left == 0):
+                    break
         except BaseException:
-            self._drop(self._own)
+            self.give_back()
             raise
+        self._drop(lambda name: name not in self._ours)  # of writers that died
 
     def check(self) -> None:
         """Raises UnavailableError where another writer has taken this one for dead."""
-        if self._holding() != self._own:
+        if self._holding() not in self._ours:
             raise UnavailableError(str(self._address), f"the lease of {self._who} ran out, and another writer took it")
 
     def renew_until(self, done: threading.Event) -> None:
@@ -103,46 +105,49 @@ class Lease:
         while not done.wait(_RENEWED_S):
             try:
                 self._renew()
-            except (MilvusException, UnavailableError) as error:
+            except (*FAILURES, UnavailableError) as error:
                 logger.warning("%s: the lease was not renewed: %s", self._address, error)
 
     def give_back(self) -> None:
         """Lets others write; what Milvus does not answer now runs out by itself."""
-        with suppress(MilvusException):
-            if self._holding() == self._own:
+        with suppress(*FAILURES):
+            if self._holding() in self._ours:
                 self._client.drop_alias(self._alias, timeout=_TIMEOUT_S)
-        self._drop(self._own)
+        self._drop(lambda name: name in self._ours)
 
-    def _taken(self, *, last: bool) -> bool:
-        if (other := self._holding()) is not None:  # before it is tried: of a refusal the client logs its own traceback
-            self._take_over(other)
-            return True
+    def _taken(self, announced: str, *, last: bool) -> bool:
         try:
-            self._client.create_alias(self._own, self._alias, timeout=_TIMEOUT_S)
-        except MilvusException:
+            other = self._holding()  # before it is tried: of a refusal the client logs its own traceback
+            if other is None:
+                self._client.create_alias(announced, self._alias, timeout=_TIMEOUT_S)
+            elif other not in self._ours:
+                self._take_over(other, announced)
+        except FAILURES:
             if last:
                 raise
             return False
         return True
 
-    def _take_over(self, other: str) -> None:
+    def _take_over(self, other: str, announced: str) -> None:
         holder = self._holder(other)
         if holder.until > datetime.now(UTC):
             since, until = (f"{moment:%Y-%m-%d %H:%M:%S} UTC" for moment in (holder.since, holder.until))
             reason = f"{holder.who} has been writing to it since {since}; unless it goes on, others may from {until} on"
             raise UnavailableError(str(self._address), reason)
         logger.warning("%s: the lease of %s ran out at %s: it is taken over", self._address, holder.who, holder.until)
-        self._client.alter_alias(self._own, self._alias, timeout=_TIMEOUT_S)
-        time.sleep(_SETTLED_S)
+        try:
+            self._client.alter_alias(announced, self._alias, timeout=_TIMEOUT_S)
+        finally:  # it may be done without an answer
+            time.sleep(_SETTLED_S)
         self.check()
-        self._drop(other)
 
     def _renew(self) -> None:
         self.check()
-        before, announced = self._own, self._announced()
-        self._client.alter_alias(announced, self._alias, timeout=_TIMEOUT_S)
-        self._own = announced
-        self._drop(before)
+        try:
+            self._client.alter_alias(self._announced(), self._alias, timeout=_TIMEOUT_S)
+        finally:  # whichever of them has the alias now
+            kept = self._holding()
+            self._drop(lambda name: name in self._ours and name != kept)
 
     def _holder(self, collection: str) -> Holder:
         told = self._client.describe_collection(collection, timeout=_TIMEOUT_S)
@@ -155,6 +160,7 @@ class Lease:
     def _announced(self) -> str:
         """The name of a new collection that says who writes."""
         name = f"{self._alias}_{uuid.uuid4().hex}"
+        self._ours.add(name)
         holder = Holder(self._who, self._since, datetime.now(UTC) + _TERM)
         text = holder.text()  # Milvus Lite forgets descriptions, and a cluster might not take a property of ours
         schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False, description=text)
@@ -169,6 +175,9 @@ class Lease:
             return None
         return str(self._client.describe_alias(self._alias, timeout=_TIMEOUT_S)["collection_name"])
 
-    def _drop(self, name: str) -> None:
-        with suppress(MilvusException):  # an empty one that stays harms nobody
-            self._client.drop_collection(name, timeout=_TIMEOUT_S)
+    def _drop(self, which: Callable[[str], bool]) -> None:
+        """Drops some of what has been announced for this index."""
+        with suppress(*FAILURES):  # an empty one that stays harms nobody, and the next writer drops it
+            for name in self._client.list_collections(timeout=_TIMEOUT_S):
+                if re.fullmatch(rf"{self._alias}_[0-9a-f]{{32}}", name) and which(name):
+                    self._client.drop_collection(name, timeout=_TIMEOUT_S)

@@ -60,16 +60,14 @@ class MilvusStore:
                 raise CorruptArtifactError(f"{self.address}/{version}/{name}", "its checksum differs: it was altered")
 
     def rollback(self, version: str | None = None) -> str:
-        names = self.versions()
-        if version is None:
-            older = names[: names.index(self.current())]
-            if not older:
-                raise ArtifactError(str(self.address), "there is no version before the current one")
-            version = older[-1]
-        if version not in names:
-            raise InvalidValueError("version", version, f"one of {', '.join(names)}")
-        self.verify(version)
-        with refusals(self.address), writing(self._client, self.address):
+        with refusals(self.address), writing(self._client, self.address) as lease:
+            names = self.versions()
+            if version is None:
+                version = self._before_current(names)
+            if version not in names:
+                raise InvalidValueError("version", version, f"one of {', '.join(names)}")
+            self.verify(version)
+            lease.check()
             self._switch(version)
         return version
 
@@ -87,6 +85,12 @@ class MilvusStore:
             self._switch(version)
             self._tidy(keep, {version, before})
         return version
+
+    def _before_current(self, names: list[str]) -> str:
+        older = names[: names.index(self.current())]
+        if not older:
+            raise ArtifactError(str(self.address), "there is no version before the current one")
+        return older[-1]
 
     def _switch(self, version: str) -> None:
         change = self._client.create_alias if self._current_or_none() is None else self._client.alter_alias
