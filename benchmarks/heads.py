@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.merit import VALIDATION, coil_figures, merit, photographs, reid
+from benchmarks.merit import VALIDATION, coil_figures, demo_figures, photographs, reid, with_merit
 from index.encoder import Encoder, open_encoder
 from index.fit import fit_box
 from index.identity_map import read_identity_map, to_identities
@@ -94,16 +94,17 @@ def measure(encoder: Path, demo: Frames, real: Frames | None) -> tuple[dict[str,
     runtime, identity_map = open_encoder(encoder), read_identity_map(encoder)
     references, queries = demo.select(demo.split == "train"), demo.select(demo.split == "test")
     indexed, asked = embed_frames(runtime, references), embed_frames(runtime, queries)
-    row = merit(runtime, demo, real)
+    row = demo_figures(indexed, asked, references, queries)
     same_video = queries.sequence[:, None] == queries.sequence
     hits, precisions = reid(to_identities(identity_map, asked), queries.object_id, same_video)
     row |= {"id_r1": float(hits.mean()), "id_map": float(precisions.mean())}
     if real is not None:
-        found = coil_figures(to_identities(identity_map, embed_frames(runtime, real)), real)
-        row |= {"id_coil_r1": found["r1"], "id_coil": found["map"]}
+        seen = embed_frames(runtime, real)
+        found = coil_figures(to_identities(identity_map, seen), real)
+        row |= {"coil": coil_figures(seen, real)["map"], "id_coil_r1": found["r1"], "id_coil": found["map"]}
     known = [widened(references.frame(i)) for i in range(len(references))]
     half = range(0, len(queries), 2)
-    return row, fitted(indexed, asked[::2], known, [widened(queries.frame(i)) for i in half])
+    return with_merit(row), fitted(indexed, asked[::2], known, [widened(queries.frame(i)) for i in half])
 
 
 def difference(ours: NDArray[np.bool_], theirs: NDArray[np.bool_], videos: NDArray[np.str_]) -> list[float]:

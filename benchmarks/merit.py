@@ -56,6 +56,11 @@ def merit(encoder: Encoder, demo: Frames, photographs: Frames | None) -> dict[st
     parts = demo_figures(embed_frames(encoder, references), embed_frames(encoder, queries), references, queries)
     if photographs is not None:
         parts["coil"] = coil_figures(embed_frames(encoder, photographs), photographs)["map"]
+    return with_merit(parts)
+
+
+def with_merit(parts: dict[str, float]) -> dict[str, float]:
+    """The parts that there are, and their mean before them."""
     names = ("category", "iou", "azimuth", "reid_r1", "reid_map", "coil")
     return {"merit": float(np.mean([parts[name] for name in names if name in parts]))} | parts
 

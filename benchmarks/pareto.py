@@ -21,7 +21,6 @@ query's object; each with its 95 % interval over test videos. A run that is inte
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -34,12 +33,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from index.encoder import Encoder, file_digest, open_encoder
+from index.encoder import Encoder, open_encoder
 from index.identity_map import read_identity_map, to_identities
 from index.schema import InvalidValueError
 from trainer.config import TrainConfig
 from trainer.evaluate import EvaluateConfig, evaluate_encoder
 from trainer.evaluate.schema import Evaluation
+from trainer.frames import frames_digest
 from trainer.rebuild import Stages
 from trainer.strategies import strategy
 from trainer.sweep.job import Job, make_encoder
@@ -91,11 +91,12 @@ class Joined:
 
 
 @dataclass(frozen=True)
-class Identities:
-    """The vectors that tell objects apart: the encoder's, mapped by its identity map (e, d)."""
+class WithIdentities:
+    """An encoder's vectors joined with those that tell objects apart, by its identity map (e, d), of such a weight."""
 
     encoder: Encoder
     identity_map: Vectors
+    weight: float
 
     @property
     def input_size(self) -> int:
@@ -103,17 +104,20 @@ class Identities:
 
     @property
     def dimension(self) -> int:
-        return len(self.identity_map)
+        return len(self.identity_map) + self.encoder.dimension
 
     @property
     def digest(self) -> str:
-        return f"identities of {self.encoder.digest}"
+        return f"{self.weight:g} identities of {self.encoder.digest}"
 
     def crop(self, image: NDArray[np.uint8], rect: Sequence[float]) -> NDArray[np.uint8]:
         return self.encoder.crop(image, rect)
 
     def embed(self, crops: NDArray[np.uint8]) -> Vectors:
-        return to_identities(self.identity_map, self.encoder.embed(crops))
+        vectors = self.encoder.embed(crops)
+        identities = to_identities(self.identity_map, vectors)
+        both = np.float32(self.weight**0.5) * identities, np.float32((1 - self.weight) ** 0.5) * vectors
+        return np.concatenate(both, axis=1)
 
 
 @dataclass(frozen=True)
@@ -142,7 +146,7 @@ def learn(job: Job, folder: Path) -> Path:
 
 def learn_all(frames: Path, work: Path, base: TrainConfig, jobs: int) -> dict[str, Path]:
     """Encoder artefacts by label; ``jobs`` are trained at a time."""
-    data = digest_of(frames)
+    data = frames_digest(frames)
     with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
         running = {}
         for label, config in trained(base).items():
@@ -164,11 +168,9 @@ def points(learnt: dict[str, Path], sweep: Path) -> Iterator[Point]:
     shipped, identity_map = open_encoder(given), read_identity_map(given)
     assert identity_map is not None
     yield Point(SHIPPED, "its vector", shipped)
-    identities = Identities(shipped, identity_map)
     for weight in WEIGHTS:
-        both = Joined((identities, shipped), (weight, 1 - weight))
-        yield Point(SHIPPED, f"{weight:.0%} identities", both)
-    yield Point(SHIPPED, "its identities", identities)
+        yield Point(SHIPPED, f"{weight:.0%} identities", WithIdentities(shipped, identity_map, weight))
+    yield Point(SHIPPED, "its identities", WithIdentities(shipped, identity_map, 1.0))
 
 
 def _joint(name: str, pose: Encoder, identity: Encoder) -> Iterator[Point]:
@@ -181,16 +183,14 @@ def _file_name(text: str) -> str:
     return re.sub(r"[^a-z0-9.]+", "-", text.lower())
 
 
-def digest_of(frames: Path) -> str:
-    return file_digest(frames / "frames.parquet")
+def figures(frames: Path, data: str, stages: Stages, out: Path, point: Point, queries: int) -> dict[str, list[float]]:
+    """Value and interval of what is compared; measured once of an encoder, its frames and as many queries.
 
-
-def figures(frames: Path, folder: Path, point: Point, queries: int) -> dict[str, list[float]]:
-    """Value and interval of what is compared; measured once of an encoder, its frames and as many queries."""
-    made_of = hashlib.sha256(f"{point.encoder.digest} {digest_of(frames)} {queries}".encode()).hexdigest()
-    out = folder / f"{_file_name(f'{point.family} {point.label}')}-{made_of[:12]}.json"
-    if not out.exists():
-        evaluate_encoder(frames, point.encoder, None, out, NAME, EvaluateConfig(queries=queries))
+    data: the digest of the frames.
+    """
+    inputs = {"encoder": point.encoder.digest, "data": data, "queries": queries}
+    config = EvaluateConfig(queries=queries)
+    stages.run(out.stem, inputs, out, lambda: evaluate_encoder(frames, point.encoder, None, out, NAME, config))
     row = Evaluation.read(out).row(NAME)
     paper, service = row.pose("paper"), row.pose("service")
     assert paper is not None
@@ -216,12 +216,17 @@ def on_front(rows: Sequence[dict[str, Any]], pose: str) -> list[bool]:
     return [not b for b in beaten]
 
 
-def draw(rows: Sequence[dict[str, Any]], out: Path) -> None:
+def mark_front(rows: Sequence[dict[str, Any]]) -> None:
+    """Adds ``front`` to each row: whether it is on it, by either box."""
+    paper, service = (on_front(rows, pose) for pose in ("iou_50_paper", "iou_50_service"))
+    for row, first, second in zip(rows, paper, service, strict=True):
+        row["front"] = {"iou_50_paper": first, "iou_50_service": second}
+
+
+def draw(learnt: Sequence[dict[str, Any]], shipped: Sequence[dict[str, Any]], out: Path) -> None:
     """Pose against identity, a colour a family, the front as a line."""
     from matplotlib.figure import Figure
 
-    learnt = [row for row in rows if row["family"] != SHIPPED]
-    shipped = [row for row in rows if row["family"] == SHIPPED]
     panels = (
         ("one budget: the nearest frame's box, the paper's transfer", learnt, "iou_50_paper"),
         ("one budget: twenty frames' box, our fit", learnt, "iou_50_service"),
@@ -244,8 +249,7 @@ def _draw_panel(axes: Any, rows: Sequence[dict[str, Any]], pose: str) -> None:
             )
         x, y = ([row[name][0] for row in rows if row["family"] == family] for name in (pose, "reid_map"))
         axes.plot(x, y, "o", label=family, markersize=5)
-    front = [row for row, on in zip(rows, on_front(rows, pose), strict=True) if on]
-    line = sorted((row[pose][0], row["reid_map"][0]) for row in front)
+    line = sorted((row[pose][0], row["reid_map"][0]) for row in rows if row["front"][pose])
     axes.plot(*zip(*line, strict=True), "-", color="grey", linewidth=1, zorder=0)
 
 
@@ -263,20 +267,20 @@ def main() -> None:
             "sweep", plan["source"], "one whose rows learn from the frames that they are measured on"
         )
     frames, base = Path(plan["frames"]), TrainConfig(**plan["budget"])
-    rows = []
+    data, stages, rows = frames_digest(frames), Stages(options.work), []
     for point in points(learn_all(frames, options.work, base, options.jobs), options.sweep):
-        found = figures(frames, options.work / "measured", point, options.queries)
+        out = options.work / "measured" / f"{_file_name(f'{point.family} {point.label}')}.json"
+        found = figures(frames, data, stages, out, point, options.queries)
         rows.append({"family": point.family, "label": point.label} | found)
-    for among in ([r for r in rows if r["family"] != SHIPPED], [r for r in rows if r["family"] == SHIPPED]):
-        paper, service = (on_front(among, pose) for pose in ("iou_50_paper", "iou_50_service"))
-        for row, first, second in zip(among, paper, service, strict=True):
-            row["front"] = {"iou_50_paper": first, "iou_50_service": second}
+    learnt, shipped = ([row for row in rows if (row["family"] == SHIPPED) == is_it] for is_it in (False, True))
+    mark_front(learnt)
+    mark_front(shipped)
     for row in rows:
         shown = "  ".join(f"{k} {row[k][0]:.3f}" for k in ("iou_50_paper", "iou_50_service", "category", "reid_map"))
         print(f"{row['family']:<36}{row['label']:<28}{shown}  {row['front']}")
     content = {"budget": plan["budget"], "queries": options.queries, "rows": rows}
     RESULT.write_text(json.dumps(content, indent=1) + "\n")
-    draw(rows, PICTURE)
+    draw(learnt, shipped, PICTURE)
 
 
 if __name__ == "__main__":

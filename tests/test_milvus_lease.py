@@ -156,7 +156,7 @@ def test_an_answer_that_is_late_ends_neither_the_lease_nor_its_renewals(store, m
     lease, done = held(store), threading.Event()
     monkeypatch.setattr(milvus_lease, "_RENEWED_S", 0.01)
     with monkeypatch.context() as patched:
-        patched.setattr(milvus_lease, "_TIMEOUT_S", -1.0)  # over before it is asked
+        patched.setattr(milvus_lease, "TIMEOUT_S", -1.0)  # over before it is asked
         renewing = threading.Thread(target=lease.renew_until, args=(done,))
         renewing.start()
         wait_until(lambda: caplog.text.count("the lease was not renewed") > 1, 60)

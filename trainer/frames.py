@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from index.encoder import letterbox
+from index.encoder import file_digest, letterbox
 from index.picture import decode_picture
 from index.schema import CorruptArtifactError, ForeignArtifactError, Frame, ImageError
 from index.shards import read_shard
@@ -164,6 +164,11 @@ def write_table(table: pa.Table, path: Path) -> None:
     partial = path.with_name(f"{path.name}.partial")
     pq.write_table(table, partial)
     partial.replace(path)
+
+
+def frames_digest(path: Path) -> str:
+    """Of the frames' table, by which what was made of them is known."""
+    return file_digest(path / "frames.parquet")
 
 
 def even_rows(rows: int, count: int) -> NDArray[np.int64]:

@@ -30,7 +30,7 @@ from trainer.build import BuildConfig, build
 from trainer.config import TrainConfig, read_config
 from trainer.evaluate import EvaluateConfig, evaluate
 from trainer.export import export, export_pretrained
-from trainer.frames import Frames
+from trainer.frames import Frames, frames_digest
 from trainer.identity import IdentityConfig
 from trainer.ingest import IngestConfig, ingest, listing_digest
 from trainer.pretrained import PRETRAINED
@@ -117,14 +117,14 @@ def rebuild(captures: Path, run: Path, config: RebuildConfig) -> Location:
     # What of a changed folder is already there, ingest itself knows.
     found = {"captures": listing_digest(captures), "config": config.ingest.outcome()}
     stages.run("ingest", found, frames / "frames.parquet", lambda: ingest(captures, frames, config.ingest))
-    frames_digest = file_digest(frames / "frames.parquet")
+    data = frames_digest(frames)
     if config.train is None:
         shipped = {"pretrained": Spec.read(PRETRAINED).digest}
         stages.run("export", shipped, encoder, lambda: export_pretrained(encoder, PRETRAINED))
     else:
         _train_and_export(stages, run, config, config.train)
     indexed = {
-        "frames": frames_digest,
+        "frames": data,
         "encoder": file_digest(encoder / "encoder.json"),
         "config": asdict(config.build),
         **({} if config.index is None else {"index": config.index}),
@@ -135,7 +135,7 @@ def rebuild(captures: Path, run: Path, config: RebuildConfig) -> Location:
     if is_milvus(index):
         logger.warning("evaluate: not done, it measures an index in a folder")
     else:
-        measured = {"index": store_at(index).current(), "frames": frames_digest, "config": asdict(config.evaluate)}
+        measured = {"index": store_at(index).current(), "frames": data, "config": asdict(config.evaluate)}
         action = lambda: evaluate(frames, encoder, Path(index), evaluation, config.evaluate)  # noqa: E731
         stages.run("evaluate", measured, evaluation, action)
     return index

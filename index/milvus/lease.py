@@ -24,7 +24,7 @@ from datetime import UTC, datetime, timedelta
 
 from pymilvus import DataType, MilvusClient
 
-from index.milvus.collection import FAILURES
+from index.milvus.collection import FAILURES, TIMEOUT_S
 from index.schema import UnavailableError
 from index.stores import Address
 
@@ -34,7 +34,6 @@ _PROPERTY = "nearpose.writer"
 _TERM = timedelta(minutes=15)
 _RENEWED_S = 240.0  # so that three failures in a row lose nothing
 _SETTLED_S = 3.0  # in which all who have found the same lease run out have exchanged the alias
-_TIMEOUT_S = 30.0
 _ATTEMPTS = 3  # a lease may be given back just when one is refused for it
 
 
@@ -112,14 +111,14 @@ class Lease:
         """Lets others write; what Milvus does not answer now runs out by itself."""
         with suppress(*FAILURES):
             if self._holding() in self._ours:
-                self._client.drop_alias(self._alias, timeout=_TIMEOUT_S)
+                self._client.drop_alias(self._alias, timeout=TIMEOUT_S)
         self._drop(lambda name: name in self._ours)
 
     def _taken(self, announced: str, *, last: bool) -> bool:
         try:
             other = self._holding()  # before it is tried: of a refusal the client logs its own traceback
             if other is None:
-                self._client.create_alias(announced, self._alias, timeout=_TIMEOUT_S)
+                self._client.create_alias(announced, self._alias, timeout=TIMEOUT_S)
             elif other not in self._ours:
                 self._take_over(other, announced)
         except FAILURES:
@@ -136,7 +135,7 @@ class Lease:
             raise UnavailableError(str(self._address), reason)
         logger.warning("%s: the lease of %s ran out at %s: it is taken over", self._address, holder.who, holder.until)
         try:
-            self._client.alter_alias(announced, self._alias, timeout=_TIMEOUT_S)
+            self._client.alter_alias(announced, self._alias, timeout=TIMEOUT_S)
         finally:  # it may be done without an answer
             time.sleep(_SETTLED_S)
         self.check()
@@ -144,13 +143,13 @@ class Lease:
     def _renew(self) -> None:
         self.check()
         try:
-            self._client.alter_alias(self._announced(), self._alias, timeout=_TIMEOUT_S)
+            self._client.alter_alias(self._announced(), self._alias, timeout=TIMEOUT_S)
         finally:  # whichever of them has the alias now
             kept = self._holding()
             self._drop(lambda name: name in self._ours and name != kept)
 
     def _holder(self, collection: str) -> Holder:
-        told = self._client.describe_collection(collection, timeout=_TIMEOUT_S)
+        told = self._client.describe_collection(collection, timeout=TIMEOUT_S)
         try:
             return Holder.from_text(told.get("properties", {}).get(_PROPERTY) or told["description"])
         except ValueError:
@@ -166,18 +165,18 @@ class Lease:
         schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False, description=text)
         schema.add_field("row", DataType.INT64, is_primary=True)
         schema.add_field("none", DataType.FLOAT_VECTOR, dim=2)  # Milvus has no collection without a vector
-        self._client.create_collection(name, schema=schema, properties={_PROPERTY: text}, timeout=_TIMEOUT_S)
+        self._client.create_collection(name, schema=schema, properties={_PROPERTY: text}, timeout=TIMEOUT_S)
         return name
 
     def _holding(self) -> str | None:
         """The collection that has the alias."""
-        if self._alias not in self._client.list_aliases(timeout=_TIMEOUT_S)["aliases"]:
+        if self._alias not in self._client.list_aliases(timeout=TIMEOUT_S)["aliases"]:
             return None
-        return str(self._client.describe_alias(self._alias, timeout=_TIMEOUT_S)["collection_name"])
+        return str(self._client.describe_alias(self._alias, timeout=TIMEOUT_S)["collection_name"])
 
     def _drop(self, which: Callable[[str], bool]) -> None:
         """Drops some of what has been announced for this index."""
         with suppress(*FAILURES):  # an empty one that stays harms nobody, and the next writer drops it
-            for name in self._client.list_collections(timeout=_TIMEOUT_S):
+            for name in self._client.list_collections(timeout=TIMEOUT_S):
                 if re.fullmatch(rf"{self._alias}_[0-9a-f]{{32}}", name) and which(name):
-                    self._client.drop_collection(name, timeout=_TIMEOUT_S)
+                    self._client.drop_collection(name, timeout=TIMEOUT_S)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from index.compiled import compiled
 
 _DRAWS = 1000
-_LEVEL = 0.95
+LEVEL = 0.95
 _CELLS = 2_000_000  # draws times queries at once: 16 MB
 
 Array = NDArray[np.float64]
@@ -133,7 +133,7 @@ def _estimate(drawn: Array) -> Estimate:
     known = ~np.isnan(drawn)
     counts = known.sum(axis=0)
     means = np.where(known, drawn, 0.0).sum(axis=0) / np.maximum(counts, 1)
-    low, high = np.quantile(means[1:][counts[1:] > 0], [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
+    low, high = np.quantile(means[1:][counts[1:] > 0], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Estimate(float(means[0]), float(low), float(high))
 
 

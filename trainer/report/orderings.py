@@ -16,6 +16,7 @@ from scipy.special import stdtrit
 
 from trainer.evaluate.schema import Row
 from trainer.metrics import Estimate
+from trainer.metrics.estimate import LEVEL
 from trainer.report.source import Source, mean_estimate
 from trainer.strategies import NTXENT
 
@@ -25,7 +26,6 @@ Figure = Callable[[Row], Estimate | None]
 PAIRS = ("same", "nearby", "distant")
 STRONGER = ("ulc", "lc", "full")
 _WORDS = {"holds": "holds", "reversed": "reversed", "undecided": "not told apart"}
-_LEVEL = 0.95
 
 
 def pose(row: Row) -> Estimate | None:
@@ -120,7 +120,7 @@ def _seeds_half_width(above: Sequence[float], below: Sequence[float]) -> float:
     freedom = float(len(several[0]) - 1)
     if len(several) == 2:
         freedom = errors.sum() ** 2 / (errors**2 / [len(values) - 1 for values in several]).sum()
-    return float(stdtrit(freedom, (1 + _LEVEL) / 2) * np.sqrt(errors.sum()))
+    return float(stdtrit(freedom, (1 + LEVEL) / 2) * np.sqrt(errors.sum()))
 
 
 def _claims(source: Source) -> Iterator[tuple[str, str, str, str]]:

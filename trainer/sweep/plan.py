@@ -16,10 +16,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from index.encoder import file_digest
 from index.schema import InvalidValueError
 from trainer.config import PRESETS, TrainConfig
 from trainer.evaluate import EvaluateConfig
+from trainer.frames import frames_digest
 from trainer.sweep.job import Job
 from trainer.sweep.lines import Line
 
@@ -63,8 +63,8 @@ def budget(preset: str, minutes: float | None = None, epochs: int | None = None,
 
 def jobs_of(frames: Path, out: Path, config: SweepConfig) -> Iterator[tuple[Path, Job]]:
     """Every row's folder and what is to be done there; all rows with the first seed come first."""
-    data = file_digest(frames / "frames.parquet")
-    source_data = file_digest(config.source / "frames.parquet") if config.source else None
+    data = frames_digest(frames)
+    source_data = frames_digest(config.source) if config.source else None
     for seed in range(config.seeds):
         for strategy in config.strategies:
             if seed and not strategy.seeded:
