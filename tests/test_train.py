@@ -243,6 +243,9 @@ def test_the_seed_decides_the_first_weights():
         {"temperature": 0.0},
         {"distant": 1.1},
         {"identity": -0.1},
+        {"hue": 0.6},
+        {"grey": 1.1},
+        {"jitter": -0.1},
     ],
 )
 def test_a_config_that_cannot_be_is_refused(change):

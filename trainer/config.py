@@ -63,9 +63,9 @@ class TrainConfig:
         for field in ("together", "temperature", "margin", *positive):
             if getattr(self, field) <= 0:
                 raise InvalidValueError(field, getattr(self, field), "positive")
-        for field in ("distant", "identity"):
-            if not 0 <= getattr(self, field) <= 1:
-                raise InvalidValueError(field, getattr(self, field), "from 0 to 1")
+        for field, most in {"distant": 1, "identity": 1, "jitter": 1, "grey": 1, "hue": 0.5}.items():
+            if not 0 <= getattr(self, field) <= most:
+                raise InvalidValueError(field, getattr(self, field), f"from 0 to {most}")
         if self.batch_size < 2 * self.processes:
             raise InvalidValueError("batch_size", self.batch_size, "at least two pairs for each process")
         if not 0 <= self.warmup_epochs <= self.epochs:

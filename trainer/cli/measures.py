@@ -55,8 +55,10 @@ def add_sweep(commands: Commands) -> None:
     sub.add_argument("--strategies", nargs="+", default=["all"], help=text)
     text = "network and schedule: scratch or paper (default: %(default)s)"
     sub.add_argument("--preset", default="scratch", help=text)
-    for name, kind in (("minutes", float), ("epochs", int), ("input-size", int), ("batch-size", int), ("lr", float)):
-        sub.add_argument(f"--{name}", type=kind, help="of every row that is learnt (default: the preset's)")
+    numbers = {"epochs": int, "input-size": int, "batch-size": int}
+    for name in ("minutes", *numbers, "lr", "hue", "grey"):
+        text = "of every row that is learnt (default: the preset's)"
+        sub.add_argument(f"--{name}", type=numbers.get(name, float), help=text)
     sub.add_argument("--seeds", type=int, default=1, help="encoders a row (default: %(default)s)")
     sub.add_argument("--jobs", type=int, help="rows at a time (default: one, or one a GPU)")
     sub.add_argument("--queries", type=int, help="test frames at most")
@@ -72,7 +74,8 @@ def _sweep(options: argparse.Namespace) -> None:
     from trainer.sweep.plan import SweepConfig, budget
     from trainer.sweep.run import RowsFailedError, failed, sweep
 
-    base = budget(options.preset, options.minutes, options.epochs, **given(options, "input_size", "batch_size", "lr"))
+    overrides = given(options, "input_size", "batch_size", "lr", "hue", "grey")
+    base = budget(options.preset, options.minutes, options.epochs, **overrides)
     measured = EvaluateConfig(full=options.full, **given(options, "queries"))
     rows = tuple(chosen(options.strategies))
     config = SweepConfig(rows, base, options.seeds, options.jobs, measured, options.learn_from)
