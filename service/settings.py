@@ -97,7 +97,10 @@ class Settings(ServerSettings):
     )
     burst_ms: float = Field(default=500, ge=0, description="longest wait for a thread; then 503")
     standing_ms: float = Field(
-        default=40, ge=0, description="the same where the line has not been empty for 100 ms: under too much load"
+        default=40,
+        ge=0,
+        description="the same where the line has not been empty for 100 ms: under too much load; or one and a half "
+        "times what a picture takes, where that is more",
     )
 
     enrolment: Path | None = Field(

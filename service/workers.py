@@ -2,8 +2,9 @@
 
 The line is short where it stands. A burst may wait, since it is over soon; where the line has not been empty for a
 while, more comes than can be done, and whoever waited would only wait in vain: the limit to the wait then falls to a
-few milliseconds, and what is over it is refused at once. So the latency of what is accepted stays bounded, whatever
-comes. (The rule is that of "Fail at Scale", ACM Queue 13(8), 2015, after the CoDel algorithm.)
+few milliseconds, or to somewhat more than a call takes where that is longer, and what is over it is refused at once. So
+the latency of what is accepted stays bounded, whatever comes. (The rule is that of "Fail at Scale", ACM Queue 13(8),
+2015, after the CoDel algorithm.)
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ from index.schema import NearposeError
 T = TypeVar("T")
 
 _STANDING_S = 0.1  # a line that was not empty for so long is no burst
-_NEWEST = 0.1  # what the newest of the intervals counts in their mean
+_NEWEST = 0.1  # what the newest of the intervals counts in their mean, and the newest call in theirs
+# Times that a call takes: what may always be waited. Twice as many clients as threads, each asking when it has its
+# answer, wait one such time: they are no overload, however slow the encoder is.
+_OWN_TIMES = 1.5
 
 
 class OverloadedError(NearposeError):
@@ -38,7 +42,8 @@ class Workers:
         size: threads.
         waiting: the most calls in line, whatever their wait: each holds its picture in memory.
         burst_s: the longest wait.
-        standing_s: the longest wait where the line has not been empty for a tenth of a second.
+        standing_s: the longest wait where the line has not been empty for a tenth of a second, unless calls take
+            so long that one and a half times their own time is more.
     """
 
     def __init__(self, size: int, waiting: int, burst_s: float = 0.5, standing_s: float = 0.02) -> None:
@@ -48,6 +53,7 @@ class Workers:
         self._line: deque[tuple[float, asyncio.Future[None]]] = deque()
         self._last_empty = self._last_release = time.monotonic()
         self._interval = 0.0  # mean seconds from one call's end to the next one's, while there is a line
+        self._own_s = 0.0  # mean seconds that a call keeps its thread
         self._admitted = 0
 
     @property
@@ -86,9 +92,9 @@ class Workers:
     async def run(self, work: Callable[[], T]) -> T:
         """The result of ``work()``, done in a thread. Raises OverloadedError when its turn would come too late."""
         await self._turn()
+        started, loop = time.monotonic(), asyncio.get_running_loop()
         call = self._pool.submit(work)
-        loop = asyncio.get_running_loop()
-        call.add_done_callback(lambda _: _soon(loop, self._release))
+        call.add_done_callback(lambda _: _soon(loop, lambda: self._done(started)))
         return await asyncio.wrap_future(call)
 
     def close(self) -> None:
@@ -116,6 +122,10 @@ class Workers:
                 self._release()  # the turn had come: it goes to the next
             raise
 
+    def _done(self, started: float) -> None:
+        self._own_s += _NEWEST * (time.monotonic() - started - self._own_s)
+        self._release()
+
     def _release(self) -> None:
         """Gives a free thread to the first in line that has not waited too long, and refuses those that have."""
         now = time.monotonic()
@@ -136,7 +146,9 @@ class Workers:
             self._last_empty = now
 
     def _longest_wait(self, now: float) -> float:
-        return self._burst_s if now - self._last_empty <= _STANDING_S else self._standing_s
+        if now - self._last_empty <= _STANDING_S:
+            return self._burst_s
+        return max(self._standing_s, min(_OWN_TIMES * self._own_s, self._burst_s))
 
 
 def _soon(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:

@@ -147,6 +147,32 @@ def test_a_burst_may_wait_longer_than_a_standing_line(clock):
     run(scenario, standing_s=0.005)
 
 
+def test_a_standing_line_may_wait_as_long_as_slow_calls_take(clock):
+    async def scenario(workers):
+        for _ in range(60):  # calls of 200 ms each
+            held = Held()
+            call = asyncio.create_task(workers.run(held))
+            await settled()
+            clock.now += 0.2
+            held.go.set()
+            await call
+            await until(lambda: workers.running == 0)
+        held = [Held() for _ in range(3)]
+        first, in_time, late = (asyncio.create_task(workers.run(one)) for one in held)
+        await settled()
+        clock.now += 0.29  # 1.5 times 200 ms are not over yet
+        held[0].go.set()
+        assert await first == "done"
+        await until(lambda: workers.waiting == 1)
+        clock.now += 0.1
+        held[1].go.set()
+        assert await in_time == "done"
+        with pytest.raises(OverloadedError, match="its turn came after 390 ms, too late"):
+            await late
+
+    run(scenario, standing_s=0.005, burst_s=0.5)
+
+
 def test_whose_turn_would_come_too_late_is_refused_at_once(clock):
     async def scenario(workers):
         held = [Held() for _ in range(4)]
