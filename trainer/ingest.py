@@ -34,6 +34,7 @@ from index.table import row_from_frame
 from trainer.captures import CaptureError, Shot, Source, list_sources
 from trainer.captures.quality import shrunk, without_blurred
 from trainer.frames import FRAMES_SCHEMA, write_table
+from trainer.listing import size_and_time
 
 logger = logging.getLogger(__name__)
 
@@ -147,13 +148,6 @@ def sources_by_shard(out: Path, shards: Iterable[str]) -> dict[str, tuple[str, s
         if (stored := _stored((out / "parts" / Path(shard).name).with_suffix(".parquet"))) is not None:
             found[shard] = (stored["report"]["key"], stored["digest"])
     return found
-
-
-def listing_digest(folder: Path) -> str:
-    """Changes when a file below ``folder`` comes, goes, or changes in size or time."""
-    files = sorted(Path(inside, name) for inside, _, names in os.walk(folder) for name in names)
-    lines = [f"{file.relative_to(folder)} {_stat(file)}" for file in files]
-    return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
 
 
 def summary(out: Path) -> str:
@@ -277,17 +271,9 @@ def source_digest(source: Source, config: IngestConfig) -> str:
     Not where it lies: a folder of captures may be moved, or named another way.
     """
     named = {name: value.name if isinstance(value, Path) else repr(value) for name, value in vars(source).items()}
-    stats = [(file.name, *_stat(file)) for file in source.files()]
+    stats = [(file.name, *size_and_time(file)) for file in source.files()]
     parts = [_VERSION, type(source).__name__, source.key, named, config.outcome(), stats]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-
-
-def _stat(file: Path) -> tuple[int, int]:
-    try:
-        status = file.stat()
-    except OSError:  # also where others are replacing it right now
-        return 0, 0
-    return status.st_size, status.st_mtime_ns
 
 
 def _finished(shard: Path, part: Path, digest: str) -> SourceReport | None:

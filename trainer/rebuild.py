@@ -32,7 +32,8 @@ from trainer.evaluate import EvaluateConfig, evaluate
 from trainer.export import export, export_pretrained
 from trainer.frames import Frames, frames_digest
 from trainer.identity import IdentityConfig
-from trainer.ingest import IngestConfig, ingest, listing_digest
+from trainer.ingest import IngestConfig, ingest
+from trainer.listing import listing_digest
 from trainer.pretrained import PRETRAINED
 from trainer.train import train
 from trainer.whiten import HeadConfig
