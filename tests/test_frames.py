@@ -193,6 +193,23 @@ def test_other_settings_read_everything_again_and_workers_nothing(tmp_path: Path
     assert len(Frames.open(out)) == 3
 
 
+def test_a_run_that_died_between_shard_and_part_leaves_no_part_of_another_shard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    captures, out = write_objectron(tmp_path / "captures", POSES[:7]), tmp_path / "frames"
+    pictures = [Frames.open(ingest(captures, out, ONE)).jpeg(row) for row in range(2)]
+
+    def power_cut(*_: object) -> None:
+        raise RuntimeError("power cut")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("trainer.ingest._write_part", power_cut)
+        with pytest.raises(RuntimeError, match="power cut"):
+            ingest(captures, out, IngestConfig(workers=1, max_side=32))
+    again = Frames.open(ingest(captures, out, ONE))  # as before: nothing says that the shard is not what it was
+    assert [again.jpeg(row) for row in range(2)] == pictures
+
+
 @pytest.mark.parametrize("damage", ["part", "shard", "garbage"])
 def test_a_source_whose_output_is_damaged_is_written_again(tmp_path: Path, damage: str) -> None:
     captures, out = write_objectron(tmp_path / "captures", POSES[:7]), tmp_path / "frames"
