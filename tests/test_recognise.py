@@ -16,10 +16,11 @@ from index.schema import InvalidValueError
 from index.search import FrameIndex
 from index.table import table_from_frames
 from tests.scenes import standing_frame
+from trainer import recognise
 from trainer.frames import FRAMES_SCHEMA, Frames
 from trainer.identity import IdentityConfig, contrastive_loss, discriminants, fit_identity
 from trainer.open_set import enrolments, open_set
-from trainer.recognise import as_known, as_stranger, queries, recognitions, videos_of
+from trainer.recognise import Video, as_known, as_stranger, queries, recognitions, videos_of
 
 FRAMES, DIMENSION, NUISANCE = 6, 24, 8
 
@@ -124,6 +125,23 @@ def test_queries_are_spread_over_their_video():
         assert set(query.rows) <= set(query.video.rows)
         assert np.diff(query.rows).tolist() == [2, 2]
     assert not list(queries(videos, FRAMES + 1, 10**9))
+
+
+def test_of_more_videos_than_queries_some_of_all_categories_are_asked():
+    names = [f"bike-{k:02d}" for k in range(30)] + [f"shoe-{k:02d}" for k in range(30)]
+    videos = [Video(np.arange(4 * k, 4 * k + 4), name) for k, name in enumerate(names)]
+    asked = [query.video.object_id[:4] for query in queries(videos, 2, 20)]
+    assert (asked.count("bike"), asked.count("shoe")) == (10, 10)
+
+
+def test_strangers_that_objects_are_told_from_are_of_all_categories(monkeypatch):
+    strangers = [(float(k), 0.0) for k in range(1000)]
+    told = []
+    monkeypatch.setattr(recognise, "as_known", lambda *_: ((0.0, 0.0), True))
+    monkeypatch.setattr(recognise, "calibrate", lambda signs, right: told.append(signs[~right][:, 0]))
+    videos = [Video(np.arange(4), f"object-{k // 2:02d}") for k in range(40)]
+    recognise._own_calibration(None, videos, 1, strangers)
+    assert (told[0].min(), told[0].max(), len(told[0])) == (0, 999, 160)
 
 
 def test_a_query_is_not_answered_by_what_it_is_told_to_leave_out():
