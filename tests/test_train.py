@@ -260,6 +260,15 @@ def test_the_seed_decides_the_first_weights():
         {"temperature": 0.0},
         {"distant": 1.1},
         {"identity": -0.1},
+        {"jitter": -0.1},
+        {"hue": 0.6},
+        {"grey": 1.5},
+        {"momentum": -0.9},
+        {"weight_decay": math.nan},
+        {"max_minutes": 0},
+        {"workers": -1},
+        {"cache_gb": -1.0},
+        {"monitor_every": 0},
     ],
 )
 def test_a_config_that_cannot_be_is_refused(change):
