@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
@@ -31,6 +32,7 @@ from index.picture import encode_jpeg
 from index.schema import InvalidValueError, NearposeError
 from index.shards import ShardWriter
 from index.table import row_from_frame
+from trainer.alone import alone
 from trainer.captures import CaptureError, Shot, Source, list_sources
 from trainer.captures.quality import shrunk, without_blurred
 from trainer.frames import FRAMES_SCHEMA, write_table
@@ -113,23 +115,26 @@ def ingest(captures: Path | str, out: Path, config: IngestConfig | None = None, 
     CaptureError when there is nothing to read, when no source can be read, or when no frame of them can be kept.
     """
     out, config = Path(out), config or IngestConfig()
-    _make_folders(out)
-    reports = _all(*(reading or read_here)(str(captures), out, config))
-    _check_something_kept(str(captures), reports)
-    table = _write_table(out, [report.key for report in reports if not report.failed])
-    _write_report(out, config, reports, table)
+    with _alone_in(out):
+        reports = _all(*(reading or read_here)(str(captures), out, config))
+        _check_something_kept(str(captures), reports)
+        table = _write_table(out, [report.key for report in reports if not report.failed])
+        _write_report(out, config, reports, table)
     return out
 
 
 def ingest_sources(sources: Sequence[Source], out: Path, config: IngestConfig) -> list[SourceReport]:
     """``ingest_source`` of each, several at a time; by name."""
-    _make_folders(out)
-    return _all(len(sources), _mapped(sources, out, config))
+    with _alone_in(out):
+        return _all(len(sources), _mapped(sources, out, config))
 
 
-def _make_folders(out: Path) -> None:
+@contextmanager
+def _alone_in(out: Path) -> Iterator[None]:
     for folder in ("shards", "parts"):
         (out / folder).mkdir(parents=True, exist_ok=True)
+    with alone(out):  # others write the same shards, or remove what is not theirs
+        yield
 
 
 def _all(count: int, reports: Iterator[SourceReport]) -> list[SourceReport]:
