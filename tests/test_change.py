@@ -22,7 +22,8 @@ from trainer.__main__ import main
 from trainer.build import BuildConfig, build
 from trainer.captures import CaptureError
 from trainer.change import add, remove, watch
-from trainer.ingest import IngestConfig, ingest, listing_digest
+from trainer.ingest import IngestConfig, ingest
+from trainer.listing import listing_digest
 
 
 @dataclass(frozen=True)
@@ -191,6 +192,20 @@ def test_a_file_that_goes_while_a_folder_is_listed_is_no_fault(tmp_path, monkeyp
 
     monkeypatch.setattr(Path, "stat", renamed)
     assert listing_digest(tmp_path) != before
+
+
+def test_what_is_linked_to_is_listed_as_well(tmp_path):
+    (tmp_path / "disk" / "walk").mkdir(parents=True)
+    (tmp_path / "captures").mkdir()
+    digests = [listing_digest(tmp_path / "captures")]
+    (tmp_path / "captures" / "walk").symlink_to(tmp_path / "disk" / "walk")
+    for name in ("capture.json", "0.jpg"):
+        (tmp_path / "disk" / "walk" / name).write_text(name)
+        digests.append(listing_digest(tmp_path / "captures"))
+    assert len(set(digests)) == 3
+    (tmp_path / "disk" / "walk" / "round").symlink_to(tmp_path / "disk")
+    (tmp_path / "disk" / "back").symlink_to(tmp_path / "captures")
+    listing_digest(tmp_path / "captures")  # comes to an end
 
 
 def test_a_capture_that_cannot_be_read_does_not_keep_others_out(run):

@@ -21,7 +21,8 @@ import pytest
 
 from index.encoder import open_encoder
 from index.search import FrameIndex
-from trainer.captures import CaptureError, Shot, Source
+from tests.captures_scene import orbit, sequence_example, write_records
+from trainer.captures import CaptureError, Shot, Source, list_sources
 from trainer.frames import Frames
 from trainer.inference import embed_frames
 from trainer.ingest import IngestConfig, ingest
@@ -150,6 +151,18 @@ def test_nothing_stays_of_a_url_that_cannot_be_read(tmp_path, temporary):
             cluster.ray_reading(RAY, url, tmp_path / "frames", IngestConfig())
     gc.collect()  # the errors held the frames that knew of it
     assert list(temporary.iterdir()) == []
+
+
+def test_record_files_at_a_url_are_recognised(tmp_path, temporary):
+    shard = tmp_path / "captures" / "cup" / "cup_test-00000-of-00001"
+    write_records(shard, [sequence_example(orbit(3))])
+    (tmp_path / "captures" / "cup" / "cup_train-notes").write_text("no records")
+    (tmp_path / "captures" / "cup" / "cup_test-empty").touch()
+    remote = cluster._Remote.of(f"file://{tmp_path}/captures")
+    (source,) = list_sources(remote.outline())
+    assert source.key == "cup/cup_test-00000-of-00001"
+    with remote, remote.fetched(source.files()):
+        assert list(source.read())
 
 
 def test_captures_may_be_at_a_url(small_run, tmp_path, temporary):

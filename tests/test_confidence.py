@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from index.confidence import SHIPPED, Calibration, calibrate, signs_of
+from index.predict import DEFAULT_K
 from index.schema import Box
 from index.search import FrameIndex
 from tests.scenes import standing_frame
@@ -56,11 +57,21 @@ def test_an_index_is_calibrated_by_looking_its_frames_up_without_their_object():
     unit = np.array(vectors, np.float32)
     unit /= np.linalg.norm(unit, axis=1, keepdims=True)
     index = FrameIndex.from_frames(unit, frames)
-    calibration = box_calibration(index, frames)
+    calibration = box_calibration(index)
     assert 100 < calibration.frames <= 120  # one may be refused
+
+
+def test_of_a_large_index_only_the_frames_that_are_asked_for_are_held(monkeypatch):
+    frames = [standing_frame(id=str(i), object_id=f"o{i}") for i in range(400)]
+    unit = np.linalg.qr(np.random.default_rng(0).normal(size=(400, 400)))[0].astype(np.float32)
+    index, read = FrameIndex.from_frames(unit, frames), []
+    kept = index.frame
+    monkeypatch.setattr(index, "frame", lambda row: (read.append(row), kept(row))[1])
+    box_calibration(index, samples=3)
+    assert 3 < len(set(read)) <= 3 * (1 + DEFAULT_K)
 
 
 def test_one_object_calibrates_nothing():
     frames = [standing_frame(id=str(i)) for i in range(3)]
     index = FrameIndex.from_frames(np.eye(3, dtype=np.float32), frames)
-    assert box_calibration(index, frames) is None
+    assert box_calibration(index) is None

@@ -274,3 +274,9 @@ def test_a_stage_that_the_backbone_has_not_is_named(checkpoint, learnt, tmp_path
     with pytest.raises(InvalidValueError, match="layer9"):
         export(checkpoint, tmp_path / "encoder", tmp_path, HeadConfig(layers={"layer9": 1.0}))
     assert not (tmp_path / "encoder").exists()
+
+
+def test_frames_without_a_train_split_are_named(checkpoint, learnt, tmp_path, monkeypatch):
+    monkeypatch.setattr("trainer.export.Frames.open", lambda _: learnt.select(np.zeros(len(learnt), bool)))
+    with pytest.raises(InvalidValueError, match=r"frames.*train split"):
+        export(checkpoint, tmp_path / "encoder", tmp_path)

@@ -8,8 +8,11 @@ import os
 import pickle
 import tarfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from threading import Event
 
 import cv2
 import numpy as np
@@ -33,7 +36,7 @@ from tests.captures_scene import (
 )
 from trainer.captures import CaptureError, Shot
 from trainer.frames import FRAMES_SCHEMA, Frames
-from trainer.ingest import IngestConfig, ingest, summary
+from trainer.ingest import IngestConfig, ingest, read_here, summary
 
 POSES = orbit(13)
 ONE = IngestConfig(workers=1)
@@ -191,6 +194,42 @@ def test_other_settings_read_everything_again_and_workers_nothing(tmp_path: Path
     ingest(captures, out, IngestConfig(workers=1, fps=10))
     assert parts(out) != before
     assert len(Frames.open(out)) == 3
+
+
+def test_a_run_that_died_between_shard_and_part_leaves_no_part_of_another_shard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    captures, out = write_objectron(tmp_path / "captures", POSES[:7]), tmp_path / "frames"
+    pictures = [Frames.open(ingest(captures, out, ONE)).jpeg(row) for row in range(2)]
+
+    def power_cut(*_: object) -> None:
+        raise RuntimeError("power cut")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("trainer.ingest._write_part", power_cut)
+        with pytest.raises(RuntimeError, match="power cut"):
+            ingest(captures, out, IngestConfig(workers=1, max_side=32))
+    again = Frames.open(ingest(captures, out, ONE))  # as before: nothing says that the shard is not what it was
+    assert [again.jpeg(row) for row in range(2)] == pictures
+
+
+def test_two_that_write_to_one_folder_do_so_one_after_the_other(tmp_path: Path) -> None:
+    captures, out = write_objectron(tmp_path / "captures", POSES[:7]), tmp_path / "frames"
+    first, second, go_on = Event(), Event(), Event()
+
+    def reading(begun: Event, captures: str, out: Path, config: IngestConfig):
+        begun.set()
+        assert go_on.wait(60)
+        return read_here(captures, out, config)
+
+    with ThreadPoolExecutor(2) as pool:
+        runs = [pool.submit(ingest, captures, out, ONE, partial(reading, first))]
+        assert first.wait(60)
+        runs.append(pool.submit(ingest, captures, out, ONE, partial(reading, second)))
+        assert not second.wait(0.5)
+        go_on.set()
+        assert [run.result(60) for run in runs] == [out, out]
+    assert second.is_set()
 
 
 @pytest.mark.parametrize("damage", ["part", "shard", "garbage"])

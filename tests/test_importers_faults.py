@@ -395,6 +395,11 @@ def test_a_height_beside_a_known_ground(filmed, tmp_path):
     refused(source, tmp_path, r"camera_height: got 1\.2, must be left out: the ground is known by", camera_height=1.2)
 
 
+def test_a_focal_length_is_not_taken_where_the_source_says_it(filmed, tmp_path):
+    source = recordings.transforms(filmed, tmp_path / "nerf")
+    refused(source, tmp_path, r"import\.focal: got 900, must be left out: transforms says it itself", focal=900)
+
+
 def test_an_import_that_was_killed_between_its_renames_loses_nothing(filmed, tmp_path):
     source = recordings.transforms(filmed, tmp_path / "nerf")
     folder = import_capture(source, tmp_path / "captures").folder

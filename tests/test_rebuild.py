@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 
 import pytest
@@ -64,6 +65,73 @@ def test_a_stage_that_fails_runs_again(tmp_path):
     with pytest.raises(RuntimeError, match="power cut"):
         Stages(tmp_path).run("stage", {}, output, fail)
     assert Stages(tmp_path).run("stage", {}, output, lambda: None)
+
+
+def test_what_an_interrupted_stage_left_is_not_what_was_there_before(tmp_path):
+    output = tmp_path / "output"
+
+    def interrupted():
+        output.write_text("half of b")
+        raise KeyboardInterrupt
+
+    Stages(tmp_path).run("stage", {"of": "a"}, output, lambda: output.write_text("a"))
+    with pytest.raises(KeyboardInterrupt):
+        Stages(tmp_path).run("stage", {"of": "b"}, output, interrupted)
+    assert Stages(tmp_path).done == {}
+    assert Stages(tmp_path).summary() == ""
+    assert Stages(tmp_path).run("stage", {"of": "a"}, output, lambda: output.write_text("a"))
+    assert output.read_text() == "a"
+
+
+class Learning:
+    """Stands for ``train`` and ``export``: says how each training began."""
+
+    def __init__(self, monkeypatch):
+        self.ends, self.began, self.exported = True, [], 0
+        monkeypatch.setattr(stage, "train", self._train)
+        monkeypatch.setattr(stage, "export", self._export)
+
+    def _train(self, _frames, training, config, _init):
+        self.began.append("goes on" if training.exists() else "from its start")
+        training.mkdir(exist_ok=True)
+        (training / "config.json").write_text(json.dumps(dataclasses.asdict(config)))
+        if not self.ends:
+            raise KeyboardInterrupt
+
+    def _export(self, _training, encoder, *_):
+        self.exported += 1
+        encoder.mkdir(exist_ok=True)
+
+    def interrupted(self, run, config):
+        self.ends = False
+        with pytest.raises(KeyboardInterrupt):
+            self.finished(run, config)
+        self.ends = True
+
+    @staticmethod
+    def finished(run, config):
+        stage._train_and_export(Stages(run), run, config, config.train)
+
+
+@pytest.mark.parametrize("repeated", [True, False])
+def test_a_repeated_training_that_was_interrupted_goes_on(repeated, tmp_path, monkeypatch):
+    learning = Learning(monkeypatch)
+    learning.finished(tmp_path, CONFIG)
+    learning.interrupted(tmp_path, dataclasses.replace(CONFIG, retrain=True))
+    learning.finished(tmp_path, dataclasses.replace(CONFIG, retrain=repeated))
+    assert learning.began == ["from its start", "from its start", "goes on"]
+    assert learning.exported == 2
+    assert len(list(tmp_path.glob("training-until-*"))) == 1
+
+
+def test_a_training_by_another_config_that_was_interrupted_goes_on(tmp_path, monkeypatch):
+    learning, other = Learning(monkeypatch), dataclasses.replace(CONFIG, train=dataclasses.replace(TINY, seed=5))
+    learning.finished(tmp_path, CONFIG)
+    learning.interrupted(tmp_path, other)
+    learning.finished(tmp_path, other)
+    assert learning.began == ["from its start", "from its start", "goes on"]
+    learning.finished(tmp_path, CONFIG)  # not with what the other left
+    assert learning.began[3:] == ["from its start"]
 
 
 @pytest.fixture(scope="module")

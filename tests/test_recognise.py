@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 import torch
 
+from index.growing import GrowingIndex
 from index.identity import Recogniser
 from index.identity_map import to_identities
 from index.recognition import SHIPPED
@@ -16,10 +17,13 @@ from index.schema import InvalidValueError
 from index.search import FrameIndex
 from index.table import table_from_frames
 from tests.scenes import standing_frame
+from trainer import recognise
+from trainer.evaluate import stage
+from trainer.evaluate.subject import Subject, Trial
 from trainer.frames import FRAMES_SCHEMA, Frames
 from trainer.identity import IdentityConfig, contrastive_loss, discriminants, fit_identity
 from trainer.open_set import enrolments, open_set
-from trainer.recognise import as_known, as_stranger, queries, recognitions, videos_of
+from trainer.recognise import Video, as_known, as_stranger, queries, recognitions, videos_of
 
 FRAMES, DIMENSION, NUISANCE = 6, 24, 8
 
@@ -126,6 +130,23 @@ def test_queries_are_spread_over_their_video():
     assert not list(queries(videos, FRAMES + 1, 10**9))
 
 
+def test_of_more_videos_than_queries_some_of_all_categories_are_asked():
+    names = [f"bike-{k:02d}" for k in range(30)] + [f"shoe-{k:02d}" for k in range(30)]
+    videos = [Video(np.arange(4 * k, 4 * k + 4), name) for k, name in enumerate(names)]
+    asked = [query.video.object_id[:4] for query in queries(videos, 2, 20)]
+    assert (asked.count("bike"), asked.count("shoe")) == (10, 10)
+
+
+def test_strangers_that_objects_are_told_from_are_of_all_categories(monkeypatch):
+    strangers = [(float(k), 0.0) for k in range(1000)]
+    told = []
+    monkeypatch.setattr(recognise, "as_known", lambda *_: ((0.0, 0.0), True))
+    monkeypatch.setattr(recognise, "calibrate", lambda signs, right: told.append(signs[~right][:, 0]))
+    videos = [Video(np.arange(4), f"object-{k // 2:02d}") for k in range(40)]
+    recognise._own_calibration(None, videos, 1, strangers)
+    assert (told[0].min(), told[0].max(), len(told[0])) == (0, 999, 160)
+
+
 def test_a_query_is_not_answered_by_what_it_is_told_to_leave_out():
     vectors, names, sequence = filmed(30, 2)
     recogniser = Recogniser(index_of(vectors, names, sequence))
@@ -183,6 +204,27 @@ def test_every_object_is_a_stranger_in_one_trial_and_known_in_another():
     assert answers.accepts() <= answers.right[answers.indexed].mean()
     assert answers.accepts_at(0.1) >= answers.accepts_at(0.01)
     assert open_set(index, *_filmed_once(), 1) is None
+
+
+def test_a_trial_has_a_bound_and_indexes_whole_videos_however_few_frames_are_asked(monkeypatch):
+    vectors, names, sequence = filmed(10, 2, seed=2)
+    trial, index = Trial.of(split_in_two(as_frames(names, sequence)), 20), index_of(*filmed(60, 1))
+    index.recognition = SHIPPED[:1]
+    subject = Subject("", "encoder", None, index, trial, vectors)
+    indexed, append = [], GrowingIndex.append
+    monkeypatch.setattr(GrowingIndex, "append", lambda self, *rows: (indexed.append(len(rows[0])), append(self, *rows)))
+    answers = []
+    monkeypatch.setattr(stage, "open_set", lambda *told: answers.append(open_set(*told)) or answers[-1])
+    assert [part.views for part in stage._known(subject, 20)] == [1]
+    assert indexed == [5 * FRAMES] * 4
+    assert len(answers[0].indexed) == 4 * 20
+
+
+def split_in_two(tested: Frames) -> Frames:
+    """The frames as the test split, and one more as the other."""
+    table = pa.concat_tables([tested.table, tested.table.slice(0, 1)])
+    splits = pa.array(["test"] * len(tested) + ["train"])
+    return Frames(tested.path, table.set_column(table.schema.get_field_index("split"), table.field("split"), splits))
 
 
 def _filmed_once() -> tuple[np.ndarray, Frames]:

@@ -24,11 +24,11 @@ from trainer.__main__ import main
 from trainer.evaluate import evaluate
 from trainer.metrics import Estimate
 from trainer.report import published
-from trainer.report.answers import answer, overlap
+from trainer.report.answers import Answers, answer, overlap
 from trainer.report.contents import tables
 from trainer.report.curves import curves
 from trainer.report.failures import GROUND_PLANE, KINDS, SYMMETRY, THICKNESS, corrections, failures
-from trainer.report.gallery import nearest, nearest_elsewhere, worst
+from trainer.report.gallery import failure_gallery, nearest, nearest_elsewhere, worst
 from trainer.report.matching import encode_mp4, matching_video
 from trainer.report.orderings import Comparison, comparisons, difference, pose, summary
 from trainer.report.source import read_source
@@ -75,6 +75,11 @@ def a_query(answers) -> Frame:
         if overlap(transfer_box(frame, frame.view), frame.box) > 0.99:
             return frame
     raise AssertionError("no such frame")
+
+
+def test_failures_are_counted_among_queries_whose_pose_is_known():
+    asked = Answers(None, None, None, None, None, (), np.array([0.9, np.nan, 0.7]))
+    assert failure_gallery(asked, [])[0].text.startswith("0 of 2 boxes")
 
 
 def test_a_thinner_box_is_a_failure_of_thickness(answers):

@@ -87,6 +87,39 @@ def test_rows_learn_from_other_frames_where_they_are_given(small_run, tmp_path):
     assert weights[0] != weights[1]
 
 
+def test_rows_learn_anew_where_their_frames_have_changed(small_run, tmp_path):
+    frames, config = tmp_path / "frames", SweepConfig(tuple(chosen(["nearby-lc"])), TINY)
+
+    def learnt(out):
+        ((folder, job),) = jobs_of(frames, tmp_path / out, config)
+        make_encoder(job, folder, Stages(folder))
+        return Spec.read(folder / "encoder").digest
+
+    shutil.copytree(small_run.frames, frames)
+    before = learnt("sweep")
+    shutil.rmtree(frames)
+    _first_tracks(small_run.frames, frames, 2)
+    assert before != learnt("sweep") == learnt("another")
+
+
+def test_what_was_measured_of_other_frames_is_not_reported(small_run, tmp_path, monkeypatch):
+    frames, out = tmp_path / "frames", tmp_path / "sweep"
+    config = SweepConfig(tuple(chosen(["bounds"])), TINY, evaluate=EvaluateConfig(queries=12))
+    shutil.copytree(small_run.frames, frames)
+    ((folder, job),) = jobs_of(frames, out, config)
+    job.write(folder)
+    run(folder)
+    pq.write_table(pq.read_table(frames / "frames.parquet").slice(1), frames / "frames.parquet")
+
+    def interrupted(*_):
+        assert not (folder / EVALUATION).exists()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("trainer.sweep.run._Processes.start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        sweep(frames, out, config)
+
+
 def test_a_sweep_that_learns_from_other_frames_is_another_sweep(small_run, tmp_path):
     config = SweepConfig(tuple(chosen(["bounds"])), TINY, evaluate=EvaluateConfig(queries=12))
     sweep(small_run.frames, tmp_path, config)

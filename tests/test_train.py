@@ -144,6 +144,23 @@ def test_another_config_does_not_touch_a_run(trained, tmp_path):
     assert read_config(trained) == TINY
 
 
+def test_another_encoder_to_begin_with_does_not_touch_a_run(trained, tmp_path):
+    encoder = export_random(TINY, tmp_path / "encoder", seed=5)
+    with pytest.raises(InvalidValueError, match=r"init.*None.*another folder"):
+        train(tmp_path, trained, TINY, encoder)
+
+
+def test_a_run_that_began_with_other_frames_says_so(trained, tmp_path, monkeypatch, caplog):
+    train(tmp_path, trained, TINY)
+    assert "other frames" not in caplog.text
+    monkeypatch.setattr(stage.Frames, "open", lambda _: videos(9, 5))
+    train(tmp_path, trained, TINY)
+    assert f"the run in {trained} began with other frames" in caplog.text
+    (trained / "start.json").rename(tmp_path / "start.json")
+    train(tmp_path, trained, TINY)  # an earlier nearpose's
+    (tmp_path / "start.json").rename(trained / "start.json")
+
+
 def test_the_schedule_ends_when_the_minutes_do(tmp_path):
     config = dataclasses.replace(TINY, epochs=10_000, max_minutes=0.08)  # long enough for a busy machine to hesitate
     train(tmp_path, tmp_path / "run", config)
@@ -243,9 +260,15 @@ def test_the_seed_decides_the_first_weights():
         {"temperature": 0.0},
         {"distant": 1.1},
         {"identity": -0.1},
-        {"hue": 0.6},
-        {"grey": 1.1},
         {"jitter": -0.1},
+        {"hue": 0.6},
+        {"grey": 1.5},
+        {"momentum": -0.9},
+        {"weight_decay": math.nan},
+        {"max_minutes": 0},
+        {"workers": -1},
+        {"cache_gb": -1.0},
+        {"monitor_every": 0},
     ],
 )
 def test_a_config_that_cannot_be_is_refused(change):

@@ -48,6 +48,12 @@ def test_full_power_makes_every_direction_equally_wide():
     np.testing.assert_allclose(covariance / covariance[0, 0], np.eye(6), atol=1e-4)
 
 
+def test_half_precision_holds_every_weight():
+    x = features() * np.r_[np.ones(3), np.full(3, 1e-6)]
+    for power in (0.0, 0.7, 1.0):
+        assert torch.isfinite(whitening(x, HeadConfig(power=power))[0].half()).all()
+
+
 def test_no_power_is_a_rotation():
     x = features()
     y = mapped(x, power=0.0)

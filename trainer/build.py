@@ -110,7 +110,7 @@ def calibrations(index: FrameIndex, config: BuildConfig) -> tuple[Calibration | 
     """What the index's boxes and matches are worth; its table has the columns of ORIGIN."""
     sequence = np.array(index.table["sequence"].to_pylist(), dtype=np.str_)
     known = recognitions(index, sequence, config.false_accepts)
-    return box_calibration(index, [index.frame(row) for row in range(len(index))]), known
+    return box_calibration(index), known
 
 
 def origins(frames: Frames) -> pa.Table:

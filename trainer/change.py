@@ -36,7 +36,8 @@ from trainer.captures import CaptureError, Source, list_sources
 from trainer.captures.folder import CaptureFolder
 from trainer.frames import FRAMES_SCHEMA, Frames
 from trainer.inference import embed_frames
-from trainer.ingest import IngestConfig, SourceReport, ingest_sources, listing_digest, part_of, source_digest
+from trainer.ingest import IngestConfig, SourceReport, ingest_sources, part_of, source_digest
+from trainer.listing import listing_digest
 
 logger = logging.getLogger(__name__)
 

@@ -32,6 +32,7 @@ from tqdm import tqdm
 
 from index.encoder import Encoder, open_encoder
 from trainer.captures import CaptureError, Source
+from trainer.captures.tfrecord import START, told_by_start
 from trainer.frames import Frames
 from trainer.inference import embed_frames
 from trainer.ingest import IngestConfig, SourceReport, finished_source, ingest_source, sources_of, start_worker
@@ -153,7 +154,7 @@ class _Remote:
             ray.wait(tasks, num_returns=len(tasks), timeout=_REMOVAL_S)
 
     def outline(self) -> Path:
-        """All of its files, empty but for those that list others."""
+        """All of its files, empty but for those that list others, and for the starts that say what a file is."""
         system, base = self._opened()
         try:
             found = system.find(base, detail=True)
@@ -166,6 +167,8 @@ class _Remote:
                 system.get_file(name, str(path))
             else:
                 with path.open("wb") as file:
+                    if told_by_start(path):
+                        file.write(system.cat_file(name, start=0, end=START)[:START])
                     file.truncate(told.get("size") or system.size(name) or 0)  # takes no room
             _date(path, _modified(told))
         if not self.root.is_dir():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +13,22 @@ from trainer.pairs import PAIRS, WINDOWS
 
 CONFIG = "config.json"
 LOSSES = ("simsiam", "ntxent", "tcn", "pose_identity")
+
+
+_SMALLEST = 1e-12  # stands for what is above zero
+_BOUNDS = {
+    "input_size projector_width predictor_width batch_size epochs processes together monitor_every": (1, math.inf),
+    "lr temperature margin max_minutes": (_SMALLEST, math.inf),
+    "weight_decay workers cache_gb jitter": (0, math.inf),
+    "distant identity grey momentum": (0, 1),
+    "hue": (0, 0.5),  # half of the colour circle either way is all of it
+}
+
+
+def _bound(low: float, high: float) -> str:
+    if high < math.inf:
+        return f"from {low:g} to {high:g}"
+    return {0: "zero or more", _SMALLEST: "positive"}.get(low, f"{low:g} or more")
 
 
 @dataclass(frozen=True)
@@ -59,13 +76,11 @@ class TrainConfig:
                 raise InvalidValueError(field, getattr(self, field), f"one of {', '.join(choices)}")
         if (self.loss == "tcn") != (self.pairs == "triplet"):
             raise InvalidValueError("pairs", self.pairs, "triplet with the loss tcn, and with no other")
-        positive = ("input_size", "projector_width", "predictor_width", "batch_size", "epochs", "processes", "lr")
-        for field in ("together", "temperature", "margin", *positive):
-            if getattr(self, field) <= 0:
-                raise InvalidValueError(field, getattr(self, field), "positive")
-        for field, most in {"distant": 1, "identity": 1, "jitter": 1, "grey": 1, "hue": 0.5}.items():
-            if not 0 <= getattr(self, field) <= most:
-                raise InvalidValueError(field, getattr(self, field), f"from 0 to {most}")
+        for fields, (low, high) in _BOUNDS.items():
+            for field in fields.split():
+                value = getattr(self, field)
+                if value is not None and not (math.isfinite(value) and low <= value <= high):
+                    raise InvalidValueError(field, value, _bound(low, high))
         if self.batch_size < 2 * self.processes:
             raise InvalidValueError("batch_size", self.batch_size, "at least two pairs for each process")
         if not 0 <= self.warmup_epochs <= self.epochs:

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from index.backbone import IMAGENET_MEAN, IMAGENET_STD, build_backbone, build_embedder, unit_features
 from index.encoder import GRAPH, GRAPH_WEIGHTS, IDENTITY, MANIFEST, WEIGHTS, Spec, file_digest
 from index.identity_map import read_identity_map
-from index.schema import CorruptArtifactError
+from index.schema import CorruptArtifactError, InvalidValueError
 from trainer.config import TrainConfig, read_config
 from trainer.frames import Frames
 from trainer.identity import IdentityConfig, identity_map
@@ -59,8 +59,7 @@ def export(
     training: dict[str, Any] = {"config": asdict(config), "steps": state["global_step"], "epochs": state["epoch"] + 1}
     if frames is None:
         return _publish(backbone, _Input.of(config), {}, training, out)
-    head, everything = head or HeadConfig(), Frames.open(frames)
-    learnt = everything.select(everything.split == "train")
+    head, learnt = head or HeadConfig(), _learnt(frames)
     embedder, described = _with_head(backbone, _Input.of(config), learnt, head)
     training |= _whitening(head)
     fit = (lambda draft: identity_map(draft, learnt, identity)) if identity else _no_identity
@@ -70,13 +69,21 @@ def export(
 def export_refitted(encoder: Path, out: Path, frames: Path, head: HeadConfig) -> Path:
     """Writes the network of the artefact ``encoder`` with another head, fitted to the ``train`` split of ``frames``, to
     ``out``, which is returned. It has no identity map: that was of other vectors."""
-    spec, everything = Spec.read(encoder), Frames.open(frames)
+    spec, learnt = Spec.read(encoder), _learnt(frames)
     network = build_embedder(spec.architecture, spec.architecture_kwargs, spec.head)
     network.load_state_dict(load_file(encoder / WEIGHTS))
     backbone = network.get_submodule("backbone") if spec.head else network
-    learnt = everything.select(everything.split == "train")
     embedder, described = _with_head(backbone, _Input.of_spec(spec), learnt, head)
     return _publish(embedder, _Input.of_spec(spec), described, {**spec.training, **_whitening(head)}, out)
+
+
+def _learnt(frames: Path) -> Frames:
+    """The frames that are learnt from."""
+    everything = Frames.open(frames)
+    learnt = everything.select(everything.split == "train")
+    if not len(learnt):
+        raise InvalidValueError("frames", str(frames), "frames with a train split, which head and identity map are of")
+    return learnt
 
 
 def _whitening(head: HeadConfig) -> dict[str, Any]:
@@ -117,8 +124,7 @@ def export_public(architecture: str, weights: str, out: Path, input_size: int | 
 
 def export_identified(encoder: Path, out: Path, frames: Path, config: IdentityConfig) -> Path:
     """Writes the artefact ``encoder`` to ``out``, which is returned, with an identity map of the ``train`` split."""
-    everything = Frames.open(frames)
-    learnt = everything.select(everything.split == "train")
+    learnt = _learnt(frames)
     with _replacing(out) as draft:
         for name in (MANIFEST, *Spec.read(encoder).files):
             shutil.copyfile(encoder / name, draft / name)

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
@@ -31,9 +32,11 @@ from index.picture import encode_jpeg
 from index.schema import InvalidValueError, NearposeError
 from index.shards import ShardWriter
 from index.table import row_from_frame
+from trainer.alone import alone
 from trainer.captures import CaptureError, Shot, Source, list_sources
 from trainer.captures.quality import shrunk, without_blurred
 from trainer.frames import FRAMES_SCHEMA, write_table
+from trainer.listing import size_and_time
 
 logger = logging.getLogger(__name__)
 
@@ -112,23 +115,26 @@ def ingest(captures: Path | str, out: Path, config: IngestConfig | None = None, 
     CaptureError when there is nothing to read, when no source can be read, or when no frame of them can be kept.
     """
     out, config = Path(out), config or IngestConfig()
-    _make_folders(out)
-    reports = _all(*(reading or read_here)(str(captures), out, config))
-    _check_something_kept(str(captures), reports)
-    table = _write_table(out, [report.key for report in reports if not report.failed])
-    _write_report(out, config, reports, table)
+    with _alone_in(out):
+        reports = _all(*(reading or read_here)(str(captures), out, config))
+        _check_something_kept(str(captures), reports)
+        table = _write_table(out, [report.key for report in reports if not report.failed])
+        _write_report(out, config, reports, table)
     return out
 
 
 def ingest_sources(sources: Sequence[Source], out: Path, config: IngestConfig) -> list[SourceReport]:
     """``ingest_source`` of each, several at a time; by name."""
-    _make_folders(out)
-    return _all(len(sources), _mapped(sources, out, config))
+    with _alone_in(out):
+        return _all(len(sources), _mapped(sources, out, config))
 
 
-def _make_folders(out: Path) -> None:
+@contextmanager
+def _alone_in(out: Path) -> Iterator[None]:
     for folder in ("shards", "parts"):
         (out / folder).mkdir(parents=True, exist_ok=True)
+    with alone(out):  # others write the same shards, or remove what is not theirs
+        yield
 
 
 def _all(count: int, reports: Iterator[SourceReport]) -> list[SourceReport]:
@@ -147,13 +153,6 @@ def sources_by_shard(out: Path, shards: Iterable[str]) -> dict[str, tuple[str, s
         if (stored := _stored((out / "parts" / Path(shard).name).with_suffix(".parquet"))) is not None:
             found[shard] = (stored["report"]["key"], stored["digest"])
     return found
-
-
-def listing_digest(folder: Path) -> str:
-    """Changes when a file below ``folder`` comes, goes, or changes in size or time."""
-    files = sorted(Path(inside, name) for inside, _, names in os.walk(folder) for name in names)
-    lines = [f"{file.relative_to(folder)} {_stat(file)}" for file in files]
-    return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
 
 
 def summary(out: Path) -> str:
@@ -189,6 +188,7 @@ def ingest_source(source: Source, out: Path, config: IngestConfig) -> SourceRepo
                 warning = warning if shot.metric else _NO_UNIT
                 dropped.update(reason.value for reason in shot.rejected)
                 rows += _write_shot(shot, writer, config.jpeg_quality)
+        part.unlink(missing_ok=True)  # it is of the shard that is about to be replaced
     report = SourceReport(source.key, len(rows), dict(dropped), faults[0] if faults else None, warning)
     if report.failed:
         shard.unlink()
@@ -277,17 +277,9 @@ def source_digest(source: Source, config: IngestConfig) -> str:
     Not where it lies: a folder of captures may be moved, or named another way.
     """
     named = {name: value.name if isinstance(value, Path) else repr(value) for name, value in vars(source).items()}
-    stats = [(file.name, *_stat(file)) for file in source.files()]
+    stats = [(file.name, *size_and_time(file)) for file in source.files()]
     parts = [_VERSION, type(source).__name__, source.key, named, config.outcome(), stats]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-
-
-def _stat(file: Path) -> tuple[int, int]:
-    try:
-        status = file.stat()
-    except OSError:  # also where others are replacing it right now
-        return 0, 0
-    return status.st_size, status.st_mtime_ns
 
 
 def _finished(shard: Path, part: Path, digest: str) -> SourceReport | None:

@@ -59,15 +59,16 @@ class Answers:
         return float((self.right & (self.probability > threshold))[self.indexed].mean())
 
 
-def open_set(index: Calibrated, vectors: Vectors, tested: Frames, views: int) -> Answers | None:
+def open_set(index: Calibrated, vectors: Vectors, tested: Frames, views: int, most: int = _ALL) -> Answers | None:
     """All trials with queries of ``views`` frames; None where fewer than two of the tested objects were
     filmed more than once, or not long enough.
 
     Args:
         index: without the test objects; its ``recognition`` is what is tried.
-        vectors: (m, d) of ``tested``, the frames of the test split.
+        vectors: (m, d) of ``tested``, all frames of the test split: of an object's indexed video, each is.
+        most: queries of a trial, evenly over its videos.
     """
-    trials = [_trial(index, vectors, tested, indexed, views) for indexed in enrolments(tested)]
+    trials = [_trial(index, vectors, tested, indexed, views, most) for indexed in enrolments(tested)]
     rows = [row for trial in trials for row in trial]
     if not rows:
         return None
@@ -93,14 +94,16 @@ def enrolments(tested: Frames) -> Iterator[NDArray[np.bool_]]:
 Row = tuple[bool, bool, bool, float, int]
 
 
-def _trial(index: Calibrated, vectors: Vectors, tested: Frames, indexed: NDArray[np.bool_], views: int) -> list[Row]:
+def _trial(
+    index: Calibrated, vectors: Vectors, tested: Frames, indexed: NDArray[np.bool_], views: int, most: int
+) -> list[Row]:
     recogniser = Recogniser(_with(index, vectors, tested, indexed))
     names = sorted(set(tested.object_id.tolist()))
     there = set(tested.object_id[indexed].tolist())
     asked = np.flatnonzero(~indexed)
     rest = FrameIndex(vectors[asked], tested.table.take(asked))
     rows = []
-    for query in queries(videos_of(rest, tested.sequence[asked]), views, _ALL):
+    for query in queries(videos_of(rest, tested.sequence[asked]), views, most):
         name, best = query.video.object_id, recogniser.matches(np.asarray(rest.vectors[query.rows], np.float32), 1)[0]
         answer = (name in there, best.object_id == name, bool(best.known), best.probability or 0.0)
         rows.append((*answer, names.index(name)))

@@ -32,7 +32,8 @@ from trainer.evaluate import EvaluateConfig, evaluate
 from trainer.export import export, export_pretrained
 from trainer.frames import Frames, frames_digest
 from trainer.identity import IdentityConfig
-from trainer.ingest import IngestConfig, ingest, listing_digest
+from trainer.ingest import IngestConfig, ingest
+from trainer.listing import listing_digest
 from trainer.pretrained import PRETRAINED
 from trainer.train import train
 from trainer.whiten import HeadConfig
@@ -58,14 +59,17 @@ class RebuildConfig:
 class Stages:
     """Runs stages under one run folder, skips those that are up to date, and keeps their times.
 
-    ``<run>/stages.json`` maps each stage to the digest of the inputs that it last finished with, its seconds and the
-    peak memory of its processes.
+    ``<run>/stages.json`` maps each stage to the digest of the inputs that it finished with, its seconds and the peak
+    memory of its processes; or, while it runs and where it was interrupted, to the digest that it has begun with alone:
+    what lies there is then neither what it was before nor what it is to be.
     """
 
     def __init__(self, run: Path) -> None:
         self._file = run / "stages.json"
         run.mkdir(parents=True, exist_ok=True)
-        self.done: dict[str, dict[str, Any]] = json.loads(self._file.read_text()) if self._file.exists() else {}
+        told: dict[str, dict[str, Any]] = json.loads(self._file.read_text()) if self._file.exists() else {}
+        self.done = {name: stage for name, stage in told.items() if "inputs" in stage}
+        self._begun = {name: stage["begun"] for name, stage in told.items() if "begun" in stage}
 
     def run(self, name: str, inputs: Mapping[str, Any], output: Path | bool, action: Callable[[], object]) -> bool:
         """Runs ``action`` unless ``output`` is there, made from the same ``inputs``; says whether it ran."""
@@ -76,7 +80,11 @@ class Stages:
             return False
         logger.info("%s: running", name)
         start = time.monotonic()
+        self.done.pop(name, None)
+        self._begun[name] = digest
+        self._write()
         action()
+        del self._begun[name]
         self.done[name] = {
             "inputs": digest,
             "seconds": round(time.monotonic() - start, 1),
@@ -86,12 +94,14 @@ class Stages:
         return True
 
     def outdated(self, name: str, inputs: Mapping[str, Any]) -> bool:
-        """Whether the stage has finished, but with other ``inputs``."""
-        return name in self.done and self.done[name]["inputs"] != _digest(inputs)
+        """Whether the stage has finished, or was begun, but with other ``inputs``."""
+        finished = self.done.get(name, {}).get("inputs")
+        return self._begun.get(name, finished) not in (None, _digest(inputs))
 
     def _write(self) -> None:
         draft = self._file.with_suffix(".draft")
-        draft.write_text(json.dumps(self.done, indent=2) + "\n")
+        told = self.done | {name: {"begun": digest} for name, digest in self._begun.items()}
+        draft.write_text(json.dumps(told, indent=2) + "\n")
         draft.replace(self._file)
 
     def summary(self) -> str:
@@ -154,8 +164,9 @@ def _train_and_export(stages: Stages, run: Path, config: RebuildConfig, wanted: 
     frames, training, encoder = (run / name for name in ("frames", "training", "encoder"))
     start = Spec.read(config.init).digest if config.init else None
     inputs = {"config": asdict(wanted), "init": start}
-    if training.exists() and (config.retrain or read_config(training) != wanted or stages.outdated("train", inputs)):
-        training.rename(run / f"training-until-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
+    again = config.retrain and "train" in stages.done  # a training that was interrupted goes on instead
+    if training.exists() and (again or read_config(training) != wanted or stages.outdated("train", inputs)):
+        training.rename(run / f"training-until-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}")
     stages.run("train", inputs, training, lambda: train(frames, training, wanted, config.init))
     trained = {
         "train": stages.done["train"]["inputs"],

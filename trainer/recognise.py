@@ -19,6 +19,7 @@ from index.confidence import Calibration, calibrate
 from index.identity import Evidence, Recogniser
 from index.recognition import SHIPPED, Recognition
 from index.search import FrameIndex
+from trainer.frames import even_rows
 
 _LEAST_OBJECTS = 20  # with fewer, neither strangers nor objects that were filmed twice tell anything
 _DRAWS = 1000  # queries of each number of views
@@ -78,7 +79,7 @@ def _own_calibration(
     if len({query.video.object_id for query in asked}) < _LEAST_OBJECTS:
         return None
     known = [found for query in asked if (found := as_known(recogniser, query)) is not None]
-    unknown = strangers[: len(known)]
+    unknown = [strangers[k] for k in even_rows(len(strangers), len(known))]
     signs = np.array([*(signs for signs, _ in known), *unknown])
     return calibrate(signs, np.array([*(right for _, right in known), *(False for _ in unknown)]))
 
@@ -93,9 +94,11 @@ def videos_of(index: FrameIndex, sequence: NDArray[np.str_]) -> list[Video]:
 
 
 def queries(videos: Sequence[Video], views: int, most: int) -> Iterator[Query]:
-    """At most ``most`` queries of ``views`` rows, spread over a video, from the videos in turn."""
+    """At most ``most`` queries of ``views`` rows, spread over a video, from the videos in turn; of more videos than
+    that, from some of them, evenly: they are in order of their objects' names, which often begin with the category."""
     rng = np.random.default_rng(0)
-    long_enough = [video for video in videos if len(video.rows) >= views]
+    able = [video for video in videos if len(video.rows) >= views]
+    long_enough = [able[k] for k in even_rows(len(able), most)]
     for position in range(min(most, sum(len(video.rows) // views for video in long_enough))):
         video = long_enough[position % len(long_enough)]
         step = len(video.rows) // views

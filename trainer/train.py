@@ -1,12 +1,14 @@
 """Stage: frames in, a trained encoder's checkpoint out.
 
-The folder holds ``config.json``, ``last.ckpt`` (written after every epoch) and ``tensorboard/``. Running the stage
-again continues an interrupted run exactly where its last epoch ended.
+The folder holds ``config.json``, ``start.json``, ``last.ckpt`` (written after every epoch) and ``tensorboard/``.
+Running the stage again continues an interrupted run exactly where its last epoch ended.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
 import math
 import os
 import time
@@ -47,18 +49,22 @@ warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec", cat
 warnings.filterwarnings("ignore", message=".*torch.distributed.nn.functional.* is deprecated", category=FutureWarning)
 warnings.filterwarnings("ignore", message=".*when logging on epoch level in distributed setting")
 
+logger = logging.getLogger(__name__)
+
 CHECKPOINT = "last.ckpt"
+START = "start.json"  # the encoder that a run began with, and its frames
 
 
 def train(frames: Path, out: Path, config: TrainConfig, init: Path | None = None) -> Path:
     """Learns an encoder from the ``train`` split, without labels, and returns ``out``.
 
     frames: ``<run>/frames``. init: an exported encoder whose backbone to continue from. A run of the same ``config``
-    that lies in ``out`` is continued; one of another config raises InvalidValueError.
+    and ``init`` that lies in ``out`` is continued, with a warning where it began with other frames; one of another
+    config or init raises InvalidValueError.
     """
-    _claim(out, config)
     everything = Frames.open(frames)
     learnt, held_out = (everything.select(everything.split == name) for name in ("train", "valid"))
+    _claim(out, config, {"init": init and Spec.read(init).digest, "frames": _crops_digest(learnt)})
     callbacks = [_ProgressBar(), CollapseMonitor()]
     if len(held_out):
         callbacks.append(NeighbourMonitor(learnt, held_out, config.input_size, config.monitor_every))
@@ -254,18 +260,28 @@ def _continue_from(backbone: nn.Module, architecture: str, encoder: Path) -> Non
     backbone.load_state_dict(weights)
 
 
-def _claim(out: Path, config: TrainConfig) -> None:
-    """Makes ``out`` the folder of a run of ``config``, unless it is another's."""
+def _claim(out: Path, config: TrainConfig, start: dict[str, Any]) -> None:
+    """Makes ``out`` the folder of a run of ``config`` that begins with ``start``, unless it is another's."""
     out.mkdir(parents=True, exist_ok=True)
-    file = out / CONFIG
-    if not file.exists():
-        mine = file.with_name(f"{CONFIG}.{uuid4().hex}")  # processes that torchrun started do this at the same time
-        mine.write_text(json.dumps(asdict(config), indent=2) + "\n")
-        mine.replace(file)
+    if not (out / CONFIG).exists():
+        for name, content in ((START, start), (CONFIG, asdict(config))):
+            mine = out / f"{name}.{uuid4().hex}"  # processes that torchrun started do this at the same time
+            mine.write_text(json.dumps(content, indent=2) + "\n")
+            mine.replace(out / name)
     there, asked = asdict(read_config(out)), asdict(config)
+    if (out / START).exists():  # runs of an earlier nearpose do not say it
+        begun = json.loads((out / START).read_text())
+        there["init"], asked["init"] = begun["init"], start["init"]
+        if begun["frames"] != start["frames"]:
+            logger.warning("the run in %s began with other frames: it goes on, and does not begin anew", out)
     if differing := {name: value for name, value in asked.items() if value != there[name]}:
         bound = ", ".join(f"{name}={there[name]!r}" for name in differing)
         raise InvalidValueError("config", differing, f"{bound}, as that of the run in {out}, or go to another folder")
+
+
+def _crops_digest(frames: Frames) -> str:
+    """Of what is learnt from: which rectangles, at which times."""
+    return hashlib.sha256(frames.rect.tobytes() + frames.time_s.tobytes()).hexdigest()
 
 
 def hardware(config: TrainConfig) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from trainer.frames import Frames, evenly, letterboxed
 
 _BATCH = 128
 _SAMPLES_PER_COMPONENT = 4  # with fewer, a component's deviation is mostly chance
+_LARGEST = 6e4  # weight: above 65,504 half precision, in which they are written, has none
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,8 @@ def whitening(features: NDArray[np.float64], config: HeadConfig) -> tuple[Tensor
     if deviations[0] < 1e-9:
         raise InvalidValueError("frames", f"{len(features)} whose features are all the same", "frames that differ")
     enough = max(1, len(features) // _SAMPLES_PER_COMPONENT)
-    kept = min(config.dimension, enough, int((deviations > 1e-6 * deviations[0]).sum()))
+    least = max(1e-6, _LARGEST ** (-1 / max(config.power, 1e-6))) * deviations[0]
+    kept = min(config.dimension, enough, int((deviations > least).sum()))
     # Relative to the largest: unit vectors do not depend on it, and half precision holds the weights better.
     weight = directions[:kept] / ((deviations[:kept] / deviations[0]) ** config.power)[:, None]
     return torch.from_numpy(weight).float(), torch.from_numpy(-weight @ mean).float()

@@ -32,6 +32,7 @@ from trainer.captures.video import Sampler
 Features = Mapping[str, Feature]
 
 _HEADER = struct.Struct("<QI")
+START = _HEADER.size  # bytes by which a file is told that its name alone does not tell
 _CHECKSUM = struct.Struct("<I")
 _NAME = re.compile(r"(?P<category>.+?)_(?P<split>train|test)(?![a-z])")
 
@@ -212,12 +213,15 @@ def _category_and_split(file: Path) -> tuple[str, str]:
     return file.parent.name, "train"
 
 
+def told_by_start(file: Path) -> bool:
+    """Whether the first START bytes of a file of that name say whether it is a record file."""
+    return file.suffix != ".tfrecord" and _NAME.match(file.name) is not None
+
+
 def _is_record_file(file: Path) -> bool:
     """By its name, and, where that says little, by the checksum at its start."""
-    if file.suffix == ".tfrecord":
-        return True
-    if not _NAME.match(file.name):
-        return False
+    if not told_by_start(file):
+        return file.suffix == ".tfrecord"
     with file.open("rb") as content:
         header = content.read(_HEADER.size)
     return len(header) == _HEADER.size and _HEADER.unpack(header)[1] == _masked_crc(header[:8])

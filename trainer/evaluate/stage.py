@@ -75,7 +75,7 @@ def evaluate(frames: Path, encoder: Path, index: Path, out: Path, config: Evalua
         rows.append(_measure(run, random, untrained))
         own = Subject.embedding("trained encoder", "encoder", trained.encoder, trial, trained.index)
         rows.append(_measure(run, own, encoder))
-        known = tuple(_known(own))
+        known = tuple(_known(own, config.queries))
     result = Evaluation(trial.data(trained.index), asdict(config), tuple(rows), known)
     result.write(out)
     return out
@@ -168,9 +168,12 @@ def _random_boxes(run: _Run) -> Iterator[Row]:
         yield Row(name, "bound", tuple(pose for one in found for pose in poses(one, run.truths)))
 
 
-def _known(subject: Subject) -> Iterator[OpenSet]:
-    """The open-set trial, for as many pictures a query as the index knows the odds of."""
+def _known(subject: Subject, most: int) -> Iterator[OpenSet]:
+    """The open-set trial, for as many pictures a query as the index knows the odds of.
+
+    Of all test frames, not of those that are asked alone: an object would be indexed by some frames of its video.
+    """
     for recognition in subject.index.recognition:
-        answers = open_set(subject.index, subject.query_vectors, subject.trial.queries, recognition.views)
+        answers = open_set(subject.index, subject.vectors, subject.trial.tests, recognition.views, most)
         if answers:
             yield OpenSet(recognition.views, answers.hits(), answers.accepts(), answers.false_accepts())

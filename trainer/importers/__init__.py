@@ -57,4 +57,7 @@ def read_recording(source: Path, config: ImportConfig, work: Path) -> Recording:
     """
     if config.format is not None and config.format not in FORMATS:
         raise InvalidValueError("format", config.format, f"one of {', '.join(FORMATS)}")
-    return FORMATS[config.format or recognised(source)].read(source, config, work)
+    name = config.format or recognised(source)
+    if config.focal is not None and name != "photos":
+        raise InvalidValueError("import.focal", config.focal, f"left out: {name} says it itself")
+    return FORMATS[name].read(source, config, work)

@@ -45,9 +45,14 @@ class Answers:
         np.fill_diagonal(similarities, -np.inf)
         return similarities
 
+    @property
+    def posed(self) -> int:
+        """How many queries' poses are known."""
+        return int((~np.isnan(self.iou)).sum())
+
     def has_boxes(self) -> bool:
         """Whether any query's pose is known."""
-        return not bool(np.isnan(self.iou).all())
+        return self.posed > 0
 
 
 def answer(frames: Path, encoder: Encoder, most: int) -> Answers:

@@ -146,7 +146,8 @@ def matching(answers: Answers) -> list[Block]:
     videos = []
     tracks = list(projections.tracks_by_category(answers.queries, 1).items())[:_CATEGORIES]
     for category, (track,) in tqdm(tracks, desc="matching videos", unit="video"):
-        good = f"{np.mean(answers.iou[track] > HIT):.0%} of frames with IoU > 0.5" if answers.has_boxes() else ""
+        iou = answers.iou[track][~np.isnan(answers.iou[track])]
+        good = f"{np.mean(iou > HIT):.0%} of frames with IoU > 0.5" if len(iou) else ""
         source = data_uri(matching_video(answers, track), "video/mp4")
         videos.append(Tile(source, f"{_title(category)}: query left, nearest indexed frame right", note=good))
     return [Videos(videos)] if videos else []
@@ -159,7 +160,7 @@ def failure_gallery(answers: Answers, found: Sequence[Failure]) -> list[Block]:
     counts = Counter(failure.kind for failure in found)
     blocks: list[Block] = [
         Text(
-            f"{len(found)} of {len(answers.queries)} boxes have 3D IoU of 0.5 or less. Each is put down to the one "
+            f"{len(found)} of {answers.posed} boxes have 3D IoU of 0.5 or less. Each is put down to the one "
             "correction that would have made it good, the one that helps most where several would; where the nearest "
             "frame is of another category, to that."
         )

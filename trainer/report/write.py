@@ -225,7 +225,7 @@ def _failures(answers: Answers, wrong: Sequence[Failure]) -> dict[str, Any]:
     queries, references = answers.queries.table["id"].to_pylist(), answers.references.table["id"].to_pylist()
     counts = Counter(failure.kind for failure in wrong)
     return {
-        "queries": len(answers.queries),
+        "queries": answers.posed,
         "kinds": {kind: counts[kind] for kind in KINDS},
         "by_category": gallery.kinds_by_category(answers.queries, wrong),
         "frames": [

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -91,6 +92,8 @@ def make_encoder(job: Job, folder: Path, stages: Stages) -> Path | None:
     if job.kind == "learnt":
         training, inputs = folder / "training", {"config": asdict(job.train), "data": job.source_data or job.data}
         source = job.source or job.frames
+        if stages.outdated("train", inputs):  # else it would go on from weights that other frames have taught
+            shutil.rmtree(training, ignore_errors=True)
         stages.run("train", inputs, training / CHECKPOINT, lambda: train(source, training, job.train))
         stages.run("export", inputs, encoder, lambda: export(training, encoder))
     elif job.kind == "random":

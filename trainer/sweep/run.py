@@ -16,7 +16,7 @@ import torch
 
 from index.schema import InvalidValueError, NearposeError
 from trainer.sweep.board import DONE, FAILED, Board, Status
-from trainer.sweep.job import EVALUATION, JOB, Job
+from trainer.sweep.job import EVALUATION, JOB, RETRIEVAL, Job
 from trainer.sweep.plan import PLAN, SweepConfig, jobs_of
 
 LOG = "log.txt"
@@ -48,6 +48,7 @@ def sweep(frames: Path, out: Path, config: SweepConfig) -> dict[str, Status]:
         if finished(folder, job):
             status[name].end(DONE, "kept")
         else:
+            _forget_stale(folder, job)
             waiting.append(name)
     slots = config.jobs or max(1, torch.cuda.device_count())
     with Board(status) as board, _Processes(slots) as processes:
@@ -76,6 +77,13 @@ def finished(folder: Path, job: Job) -> bool:
     if not (result.exists() and asked.exists()) or (folder / PROBLEM).exists():
         return False
     return Job.read(folder) == job and result.stat().st_mtime_ns >= asked.stat().st_mtime_ns
+
+
+def _forget_stale(folder: Path, job: Job) -> None:
+    """Takes away what was measured as another job said: a report would show it beside what this one says."""
+    if (folder / JOB).exists() and Job.read(folder) != job:
+        for result in (EVALUATION, RETRIEVAL):
+            (folder / result).unlink(missing_ok=True)
 
 
 def last_line(log: Path) -> str:
