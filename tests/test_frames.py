@@ -16,6 +16,7 @@ from threading import Event
 
 import cv2
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -35,7 +36,7 @@ from tests.captures_scene import (
     write_objectron,
 )
 from trainer.captures import CaptureError, Shot
-from trainer.frames import FRAMES_SCHEMA, Frames
+from trainer.frames import FRAMES_SCHEMA, Frames, evenly_of_tracks
 from trainer.ingest import IngestConfig, ingest, read_here, summary
 
 POSES = orbit(13)
@@ -404,3 +405,22 @@ def test_the_table_has_the_documented_columns(frames: Frames) -> None:
     stored = pq.read_schema(frames.path / "frames.parquet")
     assert stored.names == FRAMES_SCHEMA.names
     assert stored.names[-6:] == ["sequence", "split", "time_s", "shard", "offset", "length"]
+
+
+@pytest.mark.parametrize(("tracks", "each", "count", "expected"), [(3, 4, 12, 4), (3, 4, 8, 2), (30, 4, 20, 2)])
+def test_a_sample_of_tracks_has_pairs_of_each(
+    tmp_path: Path, tracks: int, each: int, count: int, expected: int
+) -> None:
+    names = [f"video-{i // each}" for i in range(tracks * each)]
+    rows = {"sequence": names, "object_id": names, "time_s": [float(i % each) for i in range(len(names))]}
+    chosen = evenly_of_tracks(Frames(tmp_path, pa.table(rows)), count)
+    members = np.unique(chosen.sequence, return_counts=True)[1]
+    assert len(chosen) <= count
+    assert (members == expected).all()
+    assert len(members) == min(tracks, count // 2)
+
+
+def test_a_sample_of_tracks_has_none_that_stand_alone(tmp_path: Path) -> None:
+    names = ["alone", *["pair"] * 4, "also-alone"]
+    rows = {"sequence": names, "object_id": names, "time_s": [0.0] * 6}
+    assert evenly_of_tracks(Frames(tmp_path, pa.table(rows)), 4).sequence.tolist() == ["pair"] * 4

@@ -181,6 +181,20 @@ def evenly(frames: Frames, count: int) -> Frames:
     return frames.select(even_rows(len(frames), count))
 
 
+def evenly_of_tracks(frames: Frames, count: int) -> Frames:
+    """At most ``count`` frames, or all: as many of each track, two at least, and of fewer tracks where these are many.
+
+    What is learnt from pairs of a track's frames finds none in an even choice of frames from many tracks.
+    """
+    if len(frames) <= count:
+        return frames
+    paired = [rows for rows in frames.tracks() if len(rows) > 1]
+    chosen = [paired[k] for k in even_rows(len(paired), count // 2)]
+    each = count // max(1, len(chosen))
+    kept = [rows[even_rows(len(rows), each)] for rows in chosen]
+    return frames.select(np.sort(np.concatenate([np.empty(0, np.int64), *kept])))
+
+
 def letterboxed(frames: Frames, size: int) -> NDArray[np.uint8]:
     """(n, size, size, 3): every frame's rectangle as an encoder sees it."""
     return np.stack([letterbox(frames.image(k), frames.rect[k], size) for k in range(len(frames))])

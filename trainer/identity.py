@@ -21,7 +21,7 @@ from tqdm import trange
 
 from index.encoder import open_encoder
 from index.schema import InvalidValueError
-from trainer.frames import Frames, evenly
+from trainer.frames import Frames, evenly_of_tracks
 from trainer.inference import embed_frames
 
 _LEAST_TRACKS = 50  # from fewer, the map would know those and no others
@@ -64,7 +64,7 @@ class IdentityConfig:
 
 def identity_map(encoder: Path, frames: Frames, config: IdentityConfig) -> NDArray[np.float32] | None:
     """The map (e, d) for an encoder's vectors (n, d), from the tracks in ``frames``; None where those are too few."""
-    chosen = evenly(frames, config.sample)
+    chosen = evenly_of_tracks(frames, config.sample)
     tracks = chosen.track_numbers()
     several = np.bincount(tracks)[tracks] > 1
     if len(np.unique(tracks[several])) < _LEAST_TRACKS:
