@@ -39,6 +39,7 @@ import pyarrow.parquet as pq
 
 from index.confidence import Calibration
 from index.contents import Outline
+from index.durable import sync, sync_all
 from index.encoder import file_digest
 from index.gpu import engine_on
 from index.history import History
@@ -271,8 +272,9 @@ def _draft_of(version: Path) -> Iterator[Path]:
     lock = _locked(draft)
     try:
         yield draft
-        _sync(draft)
+        sync_all(draft)
         draft.rename(version)
+        sync(version.parent)
     except BaseException as error:
         shutil.rmtree(draft, ignore_errors=True)
         if isinstance(error, OSError):
@@ -395,22 +397,6 @@ def _check_files(path: Path, manifest: dict[str, Any]) -> None:
 def _switch(root: Path, name: str) -> None:
     draft = root / "versions" / name / "CURRENT.draft"
     draft.write_text(name + "\n")
-    _sync(draft)
+    sync(draft)
     draft.replace(root / "CURRENT")
-    with contextlib.suppress(OSError):  # not every file system lets a folder be synced
-        _sync_one(root)
-
-
-def _sync(path: Path) -> None:
-    """Makes a file, or everything in a folder, durable before it is switched to."""
-    for file in path.rglob("*") if path.is_dir() else [path]:
-        if file.is_file():
-            _sync_one(file)
-
-
-def _sync_one(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(root)

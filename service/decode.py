@@ -12,6 +12,7 @@ the crop that is cut from it).
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -39,7 +40,12 @@ _REDUCED = {
 }
 _BAND = 256  # rows that are converted at a time
 _ORIENTATION = 0x0112
-_START_OF_SCAN, _END_OF_IMAGE = 0xDA, b"\xff\xd9"
+# Those of a JPEG that a length follows, and its end (ITU-T T.81, B.1.1).
+_MARKER = re.compile(rb"\xff[\xc0-\xcf\xd9-\xfe]")
+_START_OF_IMAGE, _START_OF_SCAN, _END_OF_IMAGE = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
+# Of a JPEG. Encoders make up to 24 scans, but 14 bytes are one, and each goes over the whole picture: without a bound a
+# file of 32 MiB is worked on for days. Pillow keeps every segment; photographs have some hundreds at most.
+_MOST_SCANS, _MOST_SEGMENTS = 32, 10_000
 # What shows a picture upright, by its EXIF orientation: TIFF 6.0, tag 274.
 _TURNS: dict[int, Callable[[Pixels], Pixels]] = {
     2: np.fliplr,
@@ -99,10 +105,12 @@ def decode(data: bytes, max_pixels: int, rects: Sequence[Rect] | None = None, si
 
     Raises:
         ImageError: empty, of another format, damaged or truncated.
-        InvalidValueError: more than ``max_pixels``, or a side under 8 pixels.
+        InvalidValueError: more than ``max_pixels``, a side under 8 pixels, or a JPEG in too many pieces.
     """
     if not data:
         raise ImageError("image: the file is empty")
+    if data.startswith(_START_OF_IMAGE):
+        _check_segments(data)
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check_size(*image.size, max_pixels)
@@ -166,23 +174,28 @@ def _by_bands(image: Image.Image, convert: Callable[[Image.Image], Image.Image])
 
 
 def _jpeg_pixels(data: bytes, reduction: int) -> Pixels:
-    # OpenCV paints what is missing of a truncated file grey, and says nothing.
     flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION | _REDUCED[reduction]
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    if pixels is None or not _is_complete(data):
+    if pixels is None:
         raise ImageError("image: the file is damaged or truncated")
     return pixels.astype(np.uint8, copy=False)
 
 
-def _is_complete(jpeg: bytes) -> bool:
-    """Whether an end marker follows the start of the picture's own data (that of a thumbnail in EXIF does not count).
+def _check_segments(jpeg: bytes) -> None:
+    """Goes from marker to marker as decoders do; those would paint what is missing of a truncated file grey.
 
-    Compressed data never holds the marker's two bytes: ITU-T T.81, B.1.1.5.
+    Raises ImageError where the file does not end, InvalidValueError where it would take too long.
     """
-    at = 2
-    while at + 4 <= len(jpeg) and jpeg[at] == 0xFF and jpeg[at + 1] != _START_OF_SCAN:
-        at += 1 if jpeg[at + 1] == 0xFF else 2 + int.from_bytes(jpeg[at + 2 : at + 4], "big")
-    return jpeg.find(_END_OF_IMAGE, at) >= 0
+    at = len(_START_OF_IMAGE)
+    scans = segments = 0
+    while (found := _MARKER.search(jpeg, at)) and (marker := found[0]) != _END_OF_IMAGE:
+        at = found.end() + int.from_bytes(jpeg[found.end() : found.end() + 2], "big")
+        scans, segments = scans + (marker == _START_OF_SCAN), segments + 1
+        if scans > _MOST_SCANS or segments > _MOST_SEGMENTS:
+            bound = f"at most {_MOST_SCANS} scans and {_MOST_SEGMENTS} segments"
+            raise InvalidValueError("image", f"a JPEG of {scans} scans in {segments} segments, or more", bound)
+    if not found:
+        raise ImageError("image: the file is damaged or truncated")
 
 
 def _on_white(image: Image.Image, warnings: list[str]) -> Pixels:

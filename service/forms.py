@@ -9,6 +9,7 @@ import numpy as np
 from fastapi import Request, UploadFile
 from numpy.typing import ArrayLike
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Json
+from pydantic_core import PydanticCustomError
 from starlette.datastructures import UploadFile as StarletteUploadFile
 from starlette.exceptions import HTTPException
 
@@ -20,6 +21,7 @@ MAX_RECTS = 32
 MAX_VIEWS = 16
 MAX_VIEWS_K = 20  # neighbors of each
 MEDIA_TYPE = "multipart/form-data"
+_LONGEST_TEXT = 4096  # of a part, all digits of sixteen numbers are 400: JSON is read by the thread that all wait for
 
 # Far beyond any picture or room, and small enough that no product of them overflows.
 _LARGEST = 1e6
@@ -43,7 +45,10 @@ Image = Annotated[
 
 def _text(part: object) -> object:
     """The text of a part: browsers send a part of another type than plain text as if it were a file."""
-    return part.file.read() if isinstance(part, StarletteUploadFile) else part
+    text = part.file.read(_LONGEST_TEXT + 1) if isinstance(part, StarletteUploadFile) else part
+    if isinstance(text, str | bytes) and len(text) > _LONGEST_TEXT:
+        raise PydanticCustomError("text_too_long", "at most {longest} characters", {"longest": _LONGEST_TEXT})
+    return text
 
 
 Text = BeforeValidator(_text)

@@ -101,8 +101,10 @@ FrameId = Annotated[str, Path(min_length=1, description="The frame's id.", examp
 
 
 async def _version(service: Running) -> Version:
-    _ = service.live.snapshot  # where there is none, this says why
     version = service.live.opened
+    if version is None:
+        _ = service.live.snapshot  # says why; what is enrolled is not looked at here: that may wait for a disk
+        version = service.live.opened  # it has been opened meanwhile
     assert version is not None
     return version
 

@@ -114,7 +114,7 @@ async def sample_image(name: str, request: Request, folders: Folders) -> Respons
 
 def _sample(name: str, folder: Path, image: str) -> SampleAnswer | None:
     try:
-        fields = SampleFields.model_validate_json((folder / "fields.json").read_text())
+        fields = SampleFields.model_validate_json((folder / "fields.json").read_bytes())
     except (OSError, ValidationError) as error:
         logger.warning("sample %s left out: %s", name, error)
         return None

@@ -63,9 +63,8 @@ class Problem(BaseModel):
         description="Which kind, stable: `urn:nearpose:problem:` and one of `invalid-value`, `unknown-frame`, "
         "`unknown-object`, `unknown-capture`, `unreadable-capture`, `missing-picture`, `conflict`, `read-only`, "
         "`revision-required`, `misdirected`, `no-draft`, `geometry`, `no-pose`, `unreadable-image`, `key-reused`, "
-        "`body-too-large`, `body-timeout`, `unauthorized`, `rate-limited`, `not-ready`, `index-unavailable`, "
-        "`draining`, `overloaded`, "
-        "`timeout`, `enrolment-unavailable`, "
+        "`body-too-large`, `body-timeout`, `unauthorized`, `foreign-origin`, `rate-limited`, `not-ready`, "
+        "`index-unavailable`, `draining`, `overloaded`, `timeout`, `enrolment-unavailable`, "
         "`storage-full`, `internal`; or `about:blank`, where the status says it all."
     )
     title: str = Field(description="The kind, in words.")
@@ -142,6 +141,16 @@ class MisdirectedError(RefusedError):
         super().__init__(
             421, f"Host: got {host!r}, must be {self.bound}: without API keys the server is for this machine"
         )
+
+
+class ForeignOriginError(RefusedError):
+    """A page of another origin that sends what changes or costs something."""
+
+    slug, title = "foreign-origin", "Pages of that origin may not ask"
+
+    def __init__(self, origin: str | None) -> None:
+        self.field, self.value, self.bound = "Origin", origin, "the server's own, or one that --cors-origins names"
+        super().__init__(403, f"Origin: got {origin!r}, must be {self.bound}")
 
 
 class RevisionRequiredError(RefusedError):

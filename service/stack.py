@@ -13,6 +13,7 @@ from service.access import Access
 from service.admission import CancelOnDisconnect
 from service.keys import KeyFile
 from service.middleware import BodyLimit, Deadline, Measured, RequestLog, SecurityHeaders
+from service.origins import OwnPages
 from service.settings import ServerSettings
 
 _CORS: dict[str, Any] = {
@@ -34,6 +35,7 @@ def add_middlewares(app: FastAPI, settings: ServerSettings, *admission: Callable
         app.add_middleware(middleware)
     app.add_middleware(CancelOnDisconnect)
     app.add_middleware(Access, keys=keys, per_minute=settings.requests_per_minute, public=settings.public_paths)
+    app.add_middleware(OwnPages, origins=settings.cors_origins)
     app.add_middleware(RequestLog, draining=app.state.draining)
     if settings.cors_origins:
         app.add_middleware(CORSMiddleware, allow_origins=settings.cors_origins, **_CORS)

@@ -257,6 +257,29 @@ def test_a_capture_that_someone_else_saved_is_a_conflict(browser, url, captures)
         assert saved_box(captures / "shoe").size[0] == pytest.approx(0.2)
 
 
+def test_a_conflict_changes_no_other_capture_that_is_opened_meanwhile(browser, url, captures):
+    shutil.copytree(captures / "shoe", captures / "boot")
+    turn_and_leave = """() => {
+        const yaw = document.querySelector("#yaw");
+        yaw.value = "17";
+        yaw.dispatchEvent(new Event("change", { bubbles: true }));
+        document.querySelector("#captures [data-name=boot]").click();
+    }"""
+    with open_page(browser, f"{url}/annotate#shoe", expected=("/captures/shoe",)) as page:
+        ready(page)
+        drawn(page)
+        saved(page)
+        put(url, [{"id": "theirs", "category": "shoe", "accepted": True, "box": document_box(TRUTH)}])
+        page.evaluate(turn_and_leave)
+        expect(page.locator("#conflict")).to_be_visible()
+        expect(page).to_have_title(re.compile("^boot"))
+        page.click("[data-keep=theirs]")
+        saved(page)
+        expect(page.locator("#objects")).not_to_contain_text("theirs")
+        assert json.loads((captures / "boot" / "capture.json").read_text())["objects"] == []
+        assert [item["id"] for item in document(captures)["objects"]] == ["theirs"]
+
+
 @pytest.fixture
 def killable(captures):
     with AnnotateServer(captures) as server:

@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 
 from index.iou import iou_3d
+from index.schema import UnavailableError
+from index.store import IndexVersion
 from service.decode import decode
 from service.enrolment.routes import ObjectDetailAnswer, ObjectsAnswer, ReceiptAnswer
+from service.live import JoinedVersion
 from tests.enrolling import enrolled, nearest, shown, vase
 from tests.scenes import standing_frame
 from tests.service_fixtures import (
@@ -137,6 +140,20 @@ def test_of_a_new_object_without_a_category_it_is_guessed_and_said(client):
     assert "category: not given; cup, as the nearest frame" in answer["warnings"][0]
     again = enrolled(client, cup, category=None).json()
     assert (again["object"]["category"], again["warnings"]) == ("cup", [])
+
+
+def test_an_index_that_does_not_answer_turns_enrolment_not_off(client, monkeypatch):
+    def silent(*_):
+        raise UnavailableError("milvus:http://somewhere", "Milvus: UNAVAILABLE")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(JoinedVersion, "search", silent)
+        patched.setattr(IndexVersion, "search", silent)
+        refused = enrolled(client, vase(), category=None)
+        assert problem_of(refused, 503)["type"] == "urn:nearpose:problem:index-unavailable"
+    assert client.get("/readyz").json()["enrolment"]["failure"] is None
+    assert client.get("/objects").json()["warnings"] == []
+    assert enrolled(client, vase(), category=None).status_code == 201
 
 
 def test_a_picture_that_was_turned_is_kept_upright(client):

@@ -134,6 +134,44 @@ def test_truncated_files_are_refused(data, kept):
             decode(data[: int(len(data) * kept)], MAX_PIXELS)
 
 
+def of_many_scans(mode: str, more: int) -> bytes:
+    """A progressive JPEG whose last scan comes ``more`` times again, each time in a few bytes."""
+    jpeg = file_of(Image.new(mode, (36, 48), 128 if mode == "L" else (9, 9, 9, 9)), progressive=True)
+    last = jpeg[jpeg.rindex(b"\xff\xda") : -2]
+    assert len(last) < 20
+    return jpeg[:-2] + last * more + jpeg[-2:]
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK"])
+def test_a_jpeg_that_is_gone_over_without_end_is_refused_before_it_is_decoded(mode):
+    decode(of_many_scans(mode, 5), MAX_PIXELS)
+    with pytest.raises(InvalidValueError, match=r"image: got 'a JPEG of 33 scans .* at most 32 scans"):
+        decode(of_many_scans(mode, 40), MAX_PIXELS)
+
+
+def test_a_jpeg_of_very_many_segments_is_refused():
+    jpeg = file_of(Image.fromarray(SMOOTH))
+    decode(jpeg[:2] + b"\xff\xfe\x00\x02" * 9_000 + jpeg[2:], MAX_PIXELS)
+    with pytest.raises(InvalidValueError, match=r"10001 segments, or more', must be at most .* 10000 segments"):
+        decode(jpeg[:2] + b"\xff\xfe\x00\x02" * 10_000 + jpeg[2:], MAX_PIXELS)
+
+
+@pytest.mark.parametrize(
+    "hidden_by", [b"\xff\xfe\x00\x04\xff\xd9", b"\xff\x01\xff\x00", b"\xff\x02\xff\x00", b"\xff\xff"]
+)
+def test_no_marker_hides_scans(hidden_by):
+    data = of_many_scans("L", 40)
+    start = data.index(b"\xff\xda", data.index(b"\xff\xda") + 2)
+    with pytest.raises(InvalidValueError, match="at most 32 scans"):
+        decode(data[:start] + hidden_by + data[start:], MAX_PIXELS)
+
+
+def test_scans_of_what_follows_a_jpeg_do_not_count():
+    data = file_of(Image.fromarray(SMOOTH))
+    film = b"\xff\xda\x00\x02" * 100  # such as telephones append
+    assert np.array_equal(decode(data + film, MAX_PIXELS).pixels, decode(data, MAX_PIXELS).pixels)
+
+
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "P", "1", "CMYK"])
 def test_a_tall_picture_is_converted_as_a_whole_one_would_be(mode):
     rows = np.arange(700 * 9 * 4, dtype=np.uint32).reshape(700, 9, 4) * 2654435761 >> 13

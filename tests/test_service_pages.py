@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import numpy as np
 import pytest
@@ -30,6 +31,7 @@ def root(tmp_path_factory):
     build_index(folder / "index")
     write_sample(folder / "samples" / "a cup", FRAME)
     write_sample(folder / "samples" / "broken", FRAME).joinpath("fields.json").write_text('{"rect": "none"}')
+    write_sample(folder / "samples" / "in Latin 1", FRAME).joinpath("fields.json").write_bytes(b'{"rect": "\xe9"}')
     (folder / "samples" / "notes.txt").write_text("not a sample")
     (folder / "secret").mkdir()
     (folder / "secret" / "image.jpg").write_bytes(b"secret")
@@ -106,6 +108,17 @@ def test_what_the_index_holds(client, root):
     assert held["categories"] == [{"category": name, "frames": 4, "objects": 1} for name in sorted(COLOURS)]
     assert 0 <= held["age_s"] < 600
     assert (root / "index" / "versions" / held["index"]).is_dir()
+
+
+def test_what_the_index_holds_waits_for_no_disk(client):
+    """It is told by the thread that all requests share."""
+    store = client.app.state.service.enrolment.store
+    with ThreadPoolExecutor() as pool:
+        with store._reading:  # as while frames that another process enrolled are read
+            asked = pool.submit(client.get, "/index")
+            done, _ = wait([asked], timeout=10)
+        assert done
+        assert asked.result().status_code == 200
 
 
 def test_the_map_without_a_layout_shows_the_principal_plane(client, root):

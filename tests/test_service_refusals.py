@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 
 import numpy as np
 import pytest
@@ -107,6 +108,19 @@ def test_a_field_that_is_wrong_is_named_with_its_value_and_bound(client, changes
     assert bound in problem["bound"]
     assert field in problem["detail"]
     assert problem["type"] == "urn:nearpose:problem:invalid-value"
+
+
+@pytest.mark.parametrize("name", ["camera", "plane", "rect"])
+@pytest.mark.parametrize("file", [(None,), ("blob",)], ids=["text", "file"])
+def test_a_long_text_is_refused_unread(client, name, file):
+    fields = {key: value for key, value in query_fields(QUERY).items() if key != name}
+    long = "[" + "1," * 200_000 + "1]"
+    began = time.process_time()
+    parts = {"image": ("a.jpg", JPEG), name: (*file, long, *(["application/json"] if file == ("blob",) else []))}
+    problem = problem_of(client.post("/pose", data=fields, files=parts))
+    assert (problem["field"], problem["bound"]) == (name if name != "rect" else "rect[0]", "at most 4096 characters")
+    assert len(str(problem["value"])) <= 200
+    assert time.process_time() - began < 0.2
 
 
 def test_all_that_is_missing_is_told_at_once(client):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 
 import numpy as np
 import pytest
@@ -84,6 +85,20 @@ def test_a_failed_build_leaves_the_old_version_and_no_litter(tmp_path, encoder):
         write_index(root, unit_vectors(2), [*some_frames(1)] * 2, [b""] * 2, encoder, "digest")
     assert current_version(root) == name
     assert [p.name for p in (root / "versions").iterdir()] == [name]
+
+
+def test_a_version_is_on_the_disk_before_it_is_current(tmp_path, encoder, monkeypatch):
+    """A name is as durable as the folder that it is in: files that are synced may still be in none after a crash."""
+    root, sync, before = tmp_path / "index", os.fsync, set()
+
+    def noted(descriptor):
+        sync(descriptor)
+        if not (root / "CURRENT").exists():
+            before.add(os.fstat(descriptor).st_ino)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    version = root / "versions" / write(root, encoder)
+    assert {path.stat().st_ino for path in (version.parent, version, *version.rglob("*"))} <= before
 
 
 @pytest.mark.parametrize("file", ["vectors.npy", "frames.parquet", "thumbnails.tar", "encoder/encoder.json"])

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import filelock
 
+from index.durable import sync
 from index.schema import ArtifactError, CorruptArtifactError, ForeignArtifactError, NearposeError
 from service.workers import OverloadedError
 
@@ -92,21 +93,12 @@ def create(path: Path) -> None:
             db.executescript(f"BEGIN; {_SCHEMA} {header} COMMIT;")
         with contextlib.suppress(FileExistsError):
             os.link(draft, path)
-        _sync_folder(path.parent)
+        sync(path.parent)
     except (OSError, sqlite3.OperationalError) as error:
         raise EnrolmentUnavailableError("there is no file of what is enrolled, and none can be made here") from error
     finally:
         with contextlib.suppress(OSError):
             draft.unlink(missing_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    with contextlib.suppress(OSError):  # not every system and file system lets a folder be synced
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def verify(path: Path) -> None:

@@ -60,6 +60,8 @@ class Enrolment:
         try:
             yield store
         except ArtifactError as error:
+            if error.path != self._path:  # of the index, which a frame was looked up in meanwhile
+                raise
             self.fail(error)
             raise EnrolmentUnavailableError(f"enrolment is off: {self.failure}") from error
 

@@ -113,14 +113,16 @@ function showSaving() {
   if (annotation.capture?.name === saving.name) listing.update(saving.name, annotation.present.objects);
 }
 
+/** Another capture may be opened meanwhile, whose annotation this is none of: the conflict is shown again with its own. */
 async function resolve(which) {
   const dialog = find("#conflict");
   const { capture, frame } = annotation;
   const bitmap = await stage.pictures.of(capture.name, frame).catch(() => null);
+  if (annotation.capture !== capture) return;
   const theirs = which.theirs.annotation;
   if ((await choose(dialog, annotation, theirs, bitmap)) === "mine") return which.keepMine();
   which.takeTheirs();
-  annotation.take(theirs);
+  if (annotation.capture === capture) annotation.take(theirs);
 }
 
 function say(words) {
