@@ -158,17 +158,24 @@ def open_index(root: Path, version: str | None = None, device: str = "auto") -> 
 
 def rollback(root: Path, version: str | None = None) -> str:
     """Makes ``version`` current (by default the one before the current one) after checking it; returns its name."""
+    _wanted(root, version)  # where there is no index, there is no folder to lock
+    with _alone(root):  # a build that ends meanwhile switches, and might remove the version
+        version = _wanted(root, version)
+        verify_version(root / "versions" / version)
+        _switch(root, version)
+    return version
+
+
+def _wanted(root: Path, version: str | None) -> str:
+    """``version``, which must be there; None: the one before the current one."""
     names = versions(root)
     if version is None:
         older = names[: names.index(current_version(root))]
         if not older:
             raise ArtifactError(root, "there is no version before the current one")
-        version = older[-1]
+        return older[-1]
     if version not in names:
         raise InvalidValueError("version", version, f"one of {', '.join(names)}")
-    with _alone(root):  # a build that ends meanwhile might remove it
-        verify_version(root / "versions" / version)
-        _switch(root, version)
     return version
 
 

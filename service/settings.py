@@ -38,7 +38,9 @@ class ServerSettings(BaseSettings):
     device: Literal["auto", "openvino", "cuda", "torch-cpu"] = Field(
         default="auto", description="what runs the encoder"
     )
-    poll_s: float = Field(default=1.0, gt=0, description="seconds between two looks for a new version of the index")
+    poll_s: float = Field(
+        default=1.0, gt=0, le=3600, description="seconds between two looks for a new version of the index"
+    )
 
     max_body_bytes: int = Field(default=32 * 2**20, ge=1, description="largest request body; more is answered with 413")
     max_pixels: int = Field(

@@ -9,6 +9,7 @@ import os
 import numpy as np
 import pytest
 
+from index import store
 from index.__main__ import main
 from index.identity_map import to_identities
 from index.recognition import SHIPPED
@@ -153,6 +154,20 @@ def test_commands(tmp_path, encoder, capsys):
     (root / "versions" / second / "vectors.npy").write_bytes(b"")
     assert main(["verify", "--index", str(root)]) == 1
     assert "vectors.npy" in capsys.readouterr().err
+
+
+def test_a_rollback_goes_back_from_what_is_current_once_it_is_its_turn(tmp_path, encoder, monkeypatch):
+    root = tmp_path / "index"
+    _, second = (write(root, encoder, seed=seed) for seed in range(2))
+    alone = store._alone
+
+    def after_a_build(folder):
+        monkeypatch.setattr(store, "_alone", alone)
+        write(root, encoder, seed=2)
+        return alone(folder)
+
+    monkeypatch.setattr(store, "_alone", after_a_build)
+    assert rollback(root) == current_version(root) == second
 
 
 def test_a_command_is_told_its_index_by_place_or_by_name(tmp_path, encoder, capsys):
