@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -17,11 +18,11 @@ from index.table import frame_from_row
 from trainer.baselines import RawPixels
 from trainer.boxes import METHODS, Asked, Boxes, Fitter
 from trainer.build import BuildConfig, build
-from trainer.evaluate import EvaluateConfig, Evaluation, conditions, evaluate, records_of, table
+from trainer.evaluate import EvaluateConfig, Evaluation, conditions, evaluate, evaluate_bounds, records_of, table
 from trainer.evaluate.pose import Truths, measured
 from trainer.evaluate.records import SCHEMA
 from trainer.export import export_untrained
-from trainer.frames import Frames
+from trainer.frames import FRAMES_SCHEMA, Frames
 from trainer.inference import embed_frames, predict_frame
 from trainer.picture import answer_sheet, draw_box, typical_rows
 from trainer.sample import compare, curl_command, write_sample, write_samples
@@ -225,6 +226,21 @@ def test_what_is_no_json_is_said_to_be_none(tmp_path):
 def test_a_config_that_cannot_be_is_refused(change):
     with pytest.raises(InvalidValueError, match=next(iter(change))):
         EvaluateConfig(**change)
+
+
+def test_random_boxes_are_those_of_references_that_have_one(small_run, tmp_path):
+    frames = tmp_path / "frames"
+    shutil.copytree(small_run.frames, frames)
+    rows = pq.read_table(frames / "frames.parquet").to_pylist()
+    for row in rows:
+        if row["split"] != "test" and not row["sequence"].endswith("-0"):
+            row["box"] = None
+    pq.write_table(pa.Table.from_pylist(rows, FRAMES_SCHEMA), frames / "frames.parquet")
+    boxed = {row["id"] for row in rows if row["box"] is not None}
+    assert boxed < {row["id"] for row in rows}
+    out = evaluate_bounds(frames, tmp_path / "bounds.json", EvaluateConfig())
+    drawn = pq.read_table(records_of(out))["neighbours"].to_pylist()
+    assert {name for names in drawn for name in names} <= boxed
 
 
 def test_fewer_queries_are_spread_evenly(small_run, tmp_path):

@@ -536,6 +536,7 @@ def test_the_plan_counts_bytes_and_hours(bucket, tmp_path, capsys):
     with bucket.served() as url:
         plan = plan_of(tmp_path, config(url, disk_gb=2))
         assert main(["fetch", "objectron", str(tmp_path), "--categories", "cup", "--url", url, "--plan"]) == 0
+        assert len(plan_of(tmp_path, config(url, categories=("cup", "cup"))).items) == 5
     assert (len(plan.items), plan.there, plan.known, plan.bytes, plan.limit) == (5, 0, 5, total, 2e9)
     assert plan.rate > 0
     assert "to fetch: 5 files, " in capsys.readouterr().out

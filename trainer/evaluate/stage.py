@@ -151,8 +151,9 @@ def _measure(run: _Run, subject: Subject, folder: Path | None) -> Row:
 def _random_boxes(run: _Run) -> Iterator[Row]:
     """The boxes of a random reference, and of a random one of the right category: what no search at all gives."""
     references, queries, rng = run.trial.references, run.trial.queries, np.random.default_rng(run.config.seed)
-    anywhere = np.arange(len(references))
-    alike = {str(c): np.flatnonzero(references.category == c) for c in np.unique(references.category)}
+    boxed = np.asarray(references.table["box"].is_valid())
+    anywhere = np.flatnonzero(boxed) if boxed.any() else np.arange(len(references))
+    alike = {str(c): anywhere[references.category[anywhere] == c] for c in np.unique(references.category[anywhere])}
     choices = {
         "random box": [anywhere] * len(queries),
         "random in-category box": [alike.get(category, anywhere) for category in queries.category.tolist()],
