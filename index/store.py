@@ -90,6 +90,7 @@ class IndexVersion(FrameIndex):
         self.history = History.from_manifest(self.manifest.get("history"))
         with (path / "thumbnails.tar").open("rb") as file:  # mapped: it may be removed while this version answers
             self._thumbnails = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self.layout = _layout(path, len(self)) if "map.npy" in self.manifest["files"] else None
 
     @property
     def version(self) -> str:
@@ -102,16 +103,6 @@ class IndexVersion(FrameIndex):
         return self.path / "encoder"
 
     @cached_property
-    def layout(self) -> Layout | None:
-        """(n, 2) float32: the vectors laid out in the plane, as the build did it; None where it did not."""
-        if "map.npy" not in self.manifest["files"]:
-            return None
-        layout: Layout = np.load(self.path / "map.npy", allow_pickle=False)
-        if layout.shape != (len(self), 2):
-            raise CorruptArtifactError(self.path / "map.npy", f"has shape {layout.shape}, must be ({len(self)}, 2)")
-        return layout
-
-    @cached_property
     def outline(self) -> Outline:
         """All of its frames, laid out in the plane."""
         return Outline.of(self.table, self.vectors, self.layout)
@@ -120,6 +111,14 @@ class IndexVersion(FrameIndex):
         """The JPEG of a frame."""
         offset, length = (self.table[f"thumbnail_{name}"][row].as_py() for name in ("offset", "length"))
         return self._thumbnails[offset : offset + length]
+
+
+def _layout(path: Path, frames: int) -> Layout:
+    """Mapped, as the thumbnails are: the version may be removed while it answers."""
+    layout: Layout = np.load(path / "map.npy", mmap_mode="r", allow_pickle=False)
+    if layout.shape != (frames, 2):
+        raise CorruptArtifactError(path / "map.npy", f"has shape {layout.shape}, must be ({frames}, 2)")
+    return layout
 
 
 def current_version(root: Path) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Depends, Path, Query, Response
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
@@ -131,13 +131,14 @@ def index(version: Open) -> IndexAnswer:
     )
 
 
-@router.get("/index/map", responses=refusals(_422="`limit` is outside its bound."))
+@router.get("/index/map", response_model=MapAnswer, responses=refusals(_422="`limit` is outside its bound."))
 def index_map(
     version: Open,
     limit: Annotated[int, Query(ge=1, le=MAX_POINTS, description="How many frames at most.")] = 20_000,
-) -> MapAnswer:
+) -> Response:
     """The embedding laid out in the plane: frames that look alike lie close together."""
-    return _map(version, limit)
+    # Written in this thread: megabytes of numbers would hold up the event loop.
+    return Response(_map(version, limit).model_dump_json(), media_type="application/json")
 
 
 @router.get("/frames/{frame:path}", responses=refusals(_404="No such frame."))

@@ -476,6 +476,7 @@ def test_the_index_proposes_a_box_where_the_cameras_look(tmp_path):
         for params, field in [
             ({"frame": 0, "rect": "20,40,400,200"}, "rect"),
             ({"frame": 0, "rect": "20,40"}, "rect"),
+            ({"frame": 0}, "rect"),
             ({"rect": "20,40,160,200"}, "frame"),
             ({"frame": 7, "rect": "20,40,160,200"}, "frame"),
         ]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -111,10 +112,17 @@ def test_a_version_without_a_layout_is_as_good(written):
     assert not (version.path / "map.npy").exists()
 
 
-def test_a_layout_of_another_index_is_told(written):
-    version = open_index(written(np.zeros((3, 2), np.float32)))
+def test_a_layout_of_another_index_is_refused_before_it_is_current(written, tmp_path):
     with pytest.raises(CorruptArtifactError, match=r"must be \(4, 2\)"):
-        _ = version.layout
+        written(np.zeros((3, 2), np.float32))
+    assert not (tmp_path / "index" / "CURRENT").exists()
+
+
+def test_a_version_that_is_removed_while_it_is_open_keeps_its_layout(written):
+    places = np.arange(8, dtype=np.float32).reshape(4, 2)
+    version = open_index(written(places))
+    shutil.rmtree(version.path)
+    assert np.array_equal(version.outline.layout, places)
 
 
 def test_the_build_writes_a_layout(small_run):

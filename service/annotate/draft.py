@@ -75,8 +75,10 @@ def _ground(plane: PlaneDocument, pictures: list[PosedPicture]) -> GroundPlane:
 
 
 def _hint(posed: dict[int, PosedPicture], frame: int | None, rect: Rect | None) -> FrameRect | None:
-    if rect is None:
+    if rect is None and frame is None:
         return None
+    if rect is None:
+        raise InvalidValueError("rect", None, "where the object is in the frame that is named")
     if frame not in posed:
         raise InvalidValueError("frame", frame, "the number of a frame whose camera and pose are known")
     camera = posed[frame].camera
