@@ -415,7 +415,7 @@ def test_a_draft_is_shown_accepted_or_dragged_right(browser, url, captures):
 
 
 def test_no_index_no_draft_and_a_rectangle_asks_for_another(browser, url):
-    with open_page(browser, f"{url}/annotate#shoe", expected=("/draft?frame=0", *RECTS)) as page:
+    with open_page(browser, f"{url}/annotate#shoe", expected=("/draft", *RECTS)) as page:
         ready(page)
         page.click("#propose")
         expect(page.locator("#proposed")).to_contain_text("without --index")

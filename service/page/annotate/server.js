@@ -18,8 +18,8 @@ export const history = (name) => call(`${place(name)}/history`);
 
 /** The box that the index proposes, where the cameras look, or for what `rect` of a frame shows (null: anywhere). */
 export function draft(name, frame, rect) {
-  const asked = { frame, ...(rect ? { rect: rect.map((v) => v.toFixed(1)).join(",") } : {}) };
-  return call(`${place(name)}/draft?${new URLSearchParams(asked)}`);
+  const where = rect && new URLSearchParams({ frame, rect: rect.map((v) => v.toFixed(1)).join(",") });
+  return call(`${place(name)}/draft${where ? `?${where}` : ""}`);
 }
 
 export function save(name, revision, annotation) {
