@@ -27,6 +27,7 @@ from typing import Any, Literal, Protocol, get_args
 import faiss
 import numpy as np
 
+from index.mapped import gathered
 from index.nearest import Rows, Stored, Vectors, Wanted, bitmap_of, nearest_stored
 from index.schema import InvalidValueError
 
@@ -169,7 +170,7 @@ def rerank(queries: Vectors, vectors: Stored, candidates: Rows, k: int) -> tuple
     similarities, rows = np.full((len(queries), k), -np.inf, np.float32), np.full((len(queries), k), -1, np.int64)
     for number, (query, found) in enumerate(zip(queries, candidates, strict=True)):
         ordered = np.sort(found[found >= 0])  # in the file's order: neighbours are often of one video, side by side
-        products = vectors[ordered].astype(np.float32) @ query
+        products = gathered(vectors, ordered).astype(np.float32) @ query
         best = np.argsort(-products, kind="stable")[:k]
         similarities[number, : len(best)], rows[number, : len(best)] = products[best], ordered[best]
     return similarities, rows

@@ -8,6 +8,8 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from index.mapped import gathered
+
 Vectors = NDArray[np.float32]
 Stored = NDArray[np.float32] | NDArray[np.float16]
 Rows = NDArray[np.int64]
@@ -60,5 +62,5 @@ def _blocks(vectors: Stored, wanted: Wanted | None) -> Iterator[tuple[Rows, Vect
     for start in range(0, len(rows), step):
         block = rows[start : start + step]
         # A slice reads a mapped file in order; rows picked one by one are what a filter needs.
-        part = vectors[block[0] : block[-1] + 1] if block[-1] - block[0] + 1 == len(block) else vectors[block]
+        part = vectors[block[0] : block[-1] + 1] if block[-1] - block[0] + 1 == len(block) else gathered(vectors, block)
         yield block, part.astype(np.float32)
