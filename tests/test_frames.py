@@ -210,6 +210,8 @@ def test_a_run_that_died_between_shard_and_part_leaves_no_part_of_another_shard(
         patch.setattr("trainer.ingest._write_part", power_cut)
         with pytest.raises(RuntimeError, match="power cut"):
             ingest(captures, out, IngestConfig(workers=1, max_side=32))
+    with pytest.raises(CorruptArtifactError, match="missing"):  # no table tells of places in the shard before
+        Frames.open(out)
     again = Frames.open(ingest(captures, out, ONE))  # as before: nothing says that the shard is not what it was
     assert [again.jpeg(row) for row in range(2)] == pictures
 

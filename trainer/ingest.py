@@ -188,7 +188,9 @@ def ingest_source(source: Source, out: Path, config: IngestConfig) -> SourceRepo
                 warning = warning if shot.metric else _NO_UNIT
                 dropped.update(reason.value for reason in shot.rejected)
                 rows += _write_shot(shot, writer, config.jpeg_quality)
-        part.unlink(missing_ok=True)  # it is of the shard that is about to be replaced
+        if shard.exists() or part.exists():  # about to be replaced: the part and the table that point into it go before
+            part.unlink(missing_ok=True)
+            (out / "frames.parquet").unlink(missing_ok=True)
     report = SourceReport(source.key, len(rows), dict(dropped), faults[0] if faults else None, warning)
     if report.failed:
         shard.unlink()
