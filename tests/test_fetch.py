@@ -323,13 +323,20 @@ def test_a_list_that_is_none_ends_the_run(bucket, tmp_path, content):
 
 
 def test_a_server_that_is_down_is_not_asked_for_every_video(bucket, tmp_path):
-    lines = [f"cup/batch-1/{k}" for k in range(200)]
+    lines = [f"cup/batch-9/{k}" for k in range(200)]
     bucket.files["v1/index/cup_annotations_train"] = "\n".join(lines).encode()
     bucket.files = {key: data for key, data in bucket.files.items() if key.startswith("v1/index")}
     with bucket.served() as url, pytest.raises(DownloadError, match=r"10 files in a row failed; the last: .*HTTP 404"):
         fetch(tmp_path, config(url), announce=lambda _: None)
     assert sum(key.startswith("annotations") for _, key, _ in bucket.asked) < 20
     assert report(tmp_path)["left"] == 201
+
+
+def test_a_video_in_both_lists_is_fetched_once(bucket, tmp_path):
+    for split in ("train", "test"):
+        bucket.files[f"v1/index/cup_annotations_{split}"] = b"cup/batch-1/3"
+    with bucket.served() as url:
+        assert len(plan_of(tmp_path, config(url, jobs=2)).items) == 1
 
 
 def test_a_run_of_which_nothing_succeeds_is_an_error(bucket, tmp_path):

@@ -86,8 +86,8 @@ class Plan:
 
 def make_plan(captures: Path, config: FetchConfig, server: Server) -> Plan:
     """Asks the bucket for its lists, some sizes and a first piece. Raises DownloadError where it has no lists."""
-    categories = dict.fromkeys(config.categories)  # each once, however often it is named
-    wanted = [item for category in categories for item in _chosen(captures, category, config, server)]
+    chosen = [item for category in config.categories for item in _chosen(captures, category, config, server)]
+    wanted = {item.key: item for item in chosen}.values()  # each once, however often it is listed: two would meet
     items = tuple(item for item in wanted if not item.there())
     sizes = _sizes(items, config.url, server)
     used = sum(file.stat().st_size for file in captures.rglob("*") if file.is_file())
