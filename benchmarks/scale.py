@@ -90,7 +90,13 @@ def table(costs: list[Cost]) -> str:
     for c in costs:
         times = ["not measured", "not measured", ""]
         if c.latency_ms is not None:
-            build = "not measured" if c.build_hours is None else f"{c.build_hours:.2g}"
+            build = (
+                "not measured"
+                if c.build_hours is None
+                else f"{c.build_hours:,.0f}"
+                if c.build_hours >= 10
+                else f"{c.build_hours:.2g}"
+            )
             times = [_time(c.latency_ms), build, "measured" if c.measured else "extrapolated"]
         size = f"10^{round(math.log10(c.frames))}"
         figures = [size, c.kind, _size(c.memory_gb), _size(c.disk_gb), str(c.machines), f"${c.dollars:,.0f}"]
