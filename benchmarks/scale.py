@@ -90,13 +90,7 @@ def table(costs: list[Cost]) -> str:
     for c in costs:
         times = ["not measured", "not measured", ""]
         if c.latency_ms is not None:
-            build = (
-                "not measured"
-                if c.build_hours is None
-                else f"{c.build_hours:,.0f}"
-                if c.build_hours >= 10
-                else f"{c.build_hours:.2g}"
-            )
+            build = "not measured" if c.build_hours is None else _hours(c.build_hours)
             times = [_time(c.latency_ms), build, "measured" if c.measured else "extrapolated"]
         size = f"10^{round(math.log10(c.frames))}"
         figures = [size, c.kind, _size(c.memory_gb), _size(c.disk_gb), str(c.machines), f"${c.dollars:,.0f}"]
@@ -109,6 +103,10 @@ def _size(gigabytes: float) -> str:
         if gigabytes >= size:
             return f"{gigabytes / size:.3g} {unit}"
     return f"{1000 * gigabytes:.3g} MB"
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:,.0f}" if hours >= 10 else f"{hours:.2g}"
 
 
 def _time(ms: float) -> str:
