@@ -38,7 +38,8 @@ logger = logging.getLogger(__name__)
 FLAT_UP_TO = 50_000  # vectors that auto searches exactly: a few milliseconds at 256 dimensions
 _REDUCED = 256  # dimensions of candidates, where nobody says how many
 _PROBES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
-_DEPTHS = (1, 2, 4, 8, 16, 32, 64)
+_DEPTHS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+_DEEP, _MOST_CANDIDATES = 64, 2560  # depths up to 64 are tried in any case, and beyond while so few are re-ranked
 _TIMED = 50  # queries with which each setting's latency is measured
 _MOST_HIDDEN = 1000  # frames of one object that are looked past
 _EQUAL = 1e-6  # similarities that differ by rounding alone
@@ -337,7 +338,7 @@ def _least_depth(index: faiss.Index, own: OwnTruth, probes: int, target: float) 
 
 def _deepest(index: faiss.Index, probes: int, k: int) -> int:
     """A graph's walk knows as many nodes as it keeps, so that more candidates were more probes."""
-    return _DEPTHS[-1] if isinstance(inner_index(index), faiss.IndexIVF) else max(1, probes // k)
+    return max(_DEEP, _MOST_CANDIDATES // k) if isinstance(inner_index(index), faiss.IndexIVF) else max(1, probes // k)
 
 
 def _probes(index: faiss.Index, k: int) -> list[int]:

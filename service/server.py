@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from typing import Any
 
 import uvicorn
@@ -36,12 +37,40 @@ def server_of(app: FastAPI, settings: ServerSettings) -> uvicorn.Server:
 
 
 def _serve_by_processes(settings: Settings) -> None:
-    """Processes that accept from one socket; one that dies is replaced."""
+    """Processes that listen at one address; one that dies is replaced."""
     os.environ[SETTINGS] = settings.model_dump_json()
     config = _Config("service.app:create_app_from_environment", settings, settings.workers)
     bound = config.bind_socket()
+    if sys.platform == "linux":  # others do not deal connections out
+        bound = _ShareOfPort.of(bound)
     _say_where(bound)
     Multiprocess(config, sockets=[bound]).run()
+
+
+class _ShareOfPort(socket.socket):
+    """Bound. Each process that it is pickled for gets another at the same address, and its share of the connections.
+
+    Of one socket that all accept from, whichever wakes first takes all that wait, be it busy or idle.
+    """
+
+    @classmethod
+    def of(cls, bound: socket.socket) -> _ShareOfPort:
+        """In place of ``bound``, which made sure that nobody else listens there."""
+        family, address = bound.family, bound.getsockname()
+        bound.close()
+        return cls.at(family, address)
+
+    @classmethod
+    def at(cls, family: socket.AddressFamily, address: Any) -> _ShareOfPort:
+        """Does not listen yet, so that nothing is dealt out to it."""
+        share = cls(family, socket.SOCK_STREAM)
+        share.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        share.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        share.bind(address)
+        return share
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _ShareOfPort.at, (self.family, self.getsockname())
 
 
 class _Config(uvicorn.Config):

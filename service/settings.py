@@ -98,11 +98,11 @@ class Settings(ServerSettings):
         default=64, ge=0, description="requests that may wait for a thread; more are answered with 503"
     )
     burst_ms: float = Field(default=500, ge=0, description="longest wait for a thread; then 503")
-    standing_ms: float = Field(
-        default=40,
+    overload_ms: float = Field(
+        default=20,
         ge=0,
-        description="the same where the line has not been empty for 100 ms: under too much load; or one and a half "
-        "times what a picture takes, where that is more",
+        description="the same while a fifth more is asked than can be answered; three may wait however slow they are, "
+        "and five in a line that stands otherwise",
     )
 
     enrolment: Path | None = Field(
@@ -151,7 +151,7 @@ class AnnotateSettings(ServerSettings):
 _GROUPS = {
     "Serving": (
         *("index", "samples", "host", "port", "device"),
-        *("workers", "threads", "waiting", "burst_ms", "standing_ms", "poll_s"),
+        *("workers", "threads", "waiting", "burst_ms", "overload_ms", "poll_s"),
     ),
     "Limits": ("max_body_bytes", "max_pixels", "body_s", "timeout_s", "requests_per_minute"),
     "Enrolment": ("enrolment", "enrolment_max_bytes"),

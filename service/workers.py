@@ -1,16 +1,18 @@
 """The threads that do the work which must not block the event loop, and the line in front of them.
 
-The line is short where it stands. A burst may wait, since it is over soon; where the line has not been empty for a
-while, more comes than can be done, and whoever waited would only wait in vain: the limit to the wait then falls to a
-few milliseconds, or to somewhat more than a call takes where that is longer, and what is over it is refused at once. So
-the latency of what is accepted stays bounded, whatever comes. (The rule is that of "Fail at Scale", ACM Queue 13(8),
-2015, after the CoDel algorithm.)
+How long a request may wait depends on what comes. A burst may wait long, since it is over soon. A line that stands is
+one of clients that each ask again when they have their answer: some of them may be in it. Where more is asked than
+can be answered, whoever waited would only wait in vain: the limit falls to a few milliseconds, and what is over it is
+refused at once. So the latency of what is accepted stays bounded, whatever comes. ("Fail at Scale", ACM Queue 13(8),
+2015, knows overload by the line that stands alone. That ends when the refusals have emptied the line, and the next
+requests wait long again, until the line has stood: what is asked does not waver so.)
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -22,10 +24,14 @@ from index.schema import NearposeError
 T = TypeVar("T")
 
 _STANDING_S = 0.1  # a line that was not empty for so long is no burst
-_NEWEST = 0.1  # what the newest of the intervals counts in their mean, and the newest call in theirs
-# Times that a call takes: what may always be waited. Twice as many clients as threads, each asking when it has its
-# answer, wait one such time: they are no overload, however slow the encoder is.
-_OWN_TIMES = 1.5
+_NEWEST = 0.1  # what the newest value counts in a mean
+# Turns of the threads, which may be waited in a line that stands: some clients, each asking when it has its answer, are
+# no overload, however slow the encoder is.
+_STANDING_TURNS = 5.0
+# As often as could be answered, over the last second or so: beyond it is overload. Chance alone makes a tenth.
+_TOO_OFTEN = 1.2
+_OVERLOAD_TURNS = 3.0  # and under overload, or slow calls would have no successor in line
+_RECENT_S = 1.0
 
 
 class OverloadedError(NearposeError):
@@ -42,18 +48,19 @@ class Workers:
         size: threads.
         waiting: the most calls in line, whatever their wait: each holds its picture in memory.
         burst_s: the longest wait.
-        standing_s: the longest wait where the line has not been empty for a tenth of a second, unless calls take
-            so long that one and a half times their own time is more.
+        overload_s: the longest wait where a fifth more is asked than can be answered, unless the three before it take
+            longer; and where the line has not been empty for a tenth of a second, unless the five before it do.
     """
 
-    def __init__(self, size: int, waiting: int, burst_s: float = 0.5, standing_s: float = 0.02) -> None:
+    def __init__(self, size: int, waiting: int, burst_s: float = 0.5, overload_s: float = 0.02) -> None:
         self._pool = ThreadPoolExecutor(size, thread_name_prefix="worker")
-        self._size, self._waiting, self._burst_s, self._standing_s = size, waiting, burst_s, standing_s
+        self._size, self._waiting, self._burst_s, self._overload_s = size, waiting, burst_s, overload_s
         self._running = 0
         self._line: deque[tuple[float, asyncio.Future[None]]] = deque()
         self._last_empty = self._last_release = time.monotonic()
-        self._interval = 0.0  # mean seconds from one call's end to the next one's, while there is a line
-        self._own_s = 0.0  # mean seconds that a call keeps its thread
+        self._all_busy = False  # since the last release: its thread was taken at once
+        self._interval = _Mean()  # seconds from one call's end to the next one's, while all threads are busy
+        self._asked = _Rate()  # refused ones included
         self._admitted = 0
 
     @property
@@ -80,21 +87,23 @@ class Workers:
             self._admitted -= 1
 
     def _check_admits(self) -> None:
+        now = time.monotonic()
+        self._asked.count(now)
         before = max(len(self._line), self._admitted - self._running)  # those that still send their bodies included
         if before >= self._waiting + self._size - self._running:
             raise OverloadedError(f"{before} requests wait, which is the limit")
         if self._running < self._size:
             return
-        wait_s = before * self._interval
-        if wait_s > (self._longest_wait(time.monotonic()) if self._line else self._burst_s):
+        wait_s = before * self._interval.value
+        if wait_s > self._longest_wait(now):
             raise OverloadedError(f"{before} requests wait, its turn would come after {1000 * wait_s:.0f} ms, too late")
 
     async def run(self, work: Callable[[], T]) -> T:
         """The result of ``work()``, done in a thread. Raises OverloadedError when its turn would come too late."""
         await self._turn()
-        started, loop = time.monotonic(), asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
         call = self._pool.submit(work)
-        call.add_done_callback(lambda _: _soon(loop, lambda: self._done(started)))
+        call.add_done_callback(lambda _: _soon(loop, self._release))
         return await asyncio.wrap_future(call)
 
     def close(self) -> None:
@@ -122,33 +131,63 @@ class Workers:
                 self._release()  # the turn had come: it goes to the next
             raise
 
-    def _done(self, started: float) -> None:
-        self._own_s += _NEWEST * (time.monotonic() - started - self._own_s)
-        self._release()
-
     def _release(self) -> None:
         """Gives a free thread to the first in line that has not waited too long, and refuses those that have."""
         now = time.monotonic()
-        if self._line and self._last_release > self._last_empty:  # what was before the line began is no interval
-            self._interval += _NEWEST * (now - self._last_release - self._interval)
+        if self._all_busy:
+            self._interval.add(now - self._last_release)
         self._last_release = now
+        longest = self._longest_wait(now)
         while self._line:
             since, place = self._line.popleft()
             if place.cancelled():  # its task has not run since
                 continue
-            if now - since <= self._longest_wait(now):
+            if now - since <= longest:
                 place.set_result(None)
+                self._all_busy = True
                 break
             place.set_exception(OverloadedError(f"its turn came after {1000 * (now - since):.0f} ms, too late"))
         else:
             self._running -= 1
+            self._all_busy = False
         if not self._line:
             self._last_empty = now
 
     def _longest_wait(self, now: float) -> float:
-        if now - self._last_empty <= _STANDING_S:
-            return self._burst_s
-        return max(self._standing_s, min(_OWN_TIMES * self._own_s, self._burst_s))
+        turn_s = self._interval.value
+        if self._asked.per_second(now) * turn_s > _TOO_OFTEN:
+            return max(self._overload_s, _OVERLOAD_TURNS * turn_s)
+        if turn_s > 0 and now - self._last_empty > _STANDING_S and self._line:
+            return max(self._overload_s, min(_STANDING_TURNS * turn_s, self._burst_s))
+        return self._burst_s
+
+
+class _Mean:
+    """Of all values at first, then of the recent ones."""
+
+    def __init__(self) -> None:
+        self.value, self._count = 0.0, 0
+
+    def add(self, value: float) -> None:
+        """One more value."""
+        self._count += 1
+        self.value += max(_NEWEST, 1 / self._count) * (value - self.value)
+
+
+class _Rate:
+    """How often something happens, the last second counting most."""
+
+    def __init__(self) -> None:
+        self._per_second, self._since = 0.0, 0.0
+
+    def count(self, now: float) -> None:
+        """It happens."""
+        self._per_second = self.per_second(now) + 1 / _RECENT_S
+        self._since = now
+
+    def per_second(self, now: float) -> float:
+        """Times a second."""
+        return self._per_second * math.exp((self._since - now) / _RECENT_S)
 
 
 def _soon(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:

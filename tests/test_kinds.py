@@ -209,7 +209,7 @@ def test_a_recall_that_is_reached_by_chance_does_not_count():
 
 
 def test_a_kind_that_cannot_reach_the_recall_is_refused():
-    vectors = unit_vectors(600, 64)  # without any structure, in two dimensions, and half of them are looked at
+    vectors = unit_vectors(4000, 64)  # without any structure, in two dimensions, and a third of them are looked at
     with pytest.raises(InvalidValueError, match="at most 0"):
         choose(vectors, config("ivf-sq", recall=1.0, reduce=2, k=5))
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import weakref
 
 import pytest
 
@@ -52,6 +54,22 @@ def test_an_encoder_is_opened_once(live, root):
         if before is not None:
             same = live.snapshot.predictor.encoder is before.predictor.encoder
             assert same == (before.index.encoder_digest == digest)
+
+
+def test_an_open_version_is_no_garbage_collectors_work_and_a_former_one_is_collected(live, root):
+    build_index(root, "v1")
+    live.refresh()
+    former = live.snapshot.index
+    former.itself = former  # what counting references alone would keep
+    gone = weakref.ref(former)
+    gc.unfreeze()  # whatever other tests left there
+    del former
+    build_index(root, "v2")
+    live.refresh()
+    assert gone() is None
+    assert gc.get_freeze_count() > 0
+    assert not any(one is live.snapshot for one in gc.get_objects())
+    gc.unfreeze()
 
 
 def test_a_version_that_does_not_open_leaves_the_one_before(live, root, caplog):

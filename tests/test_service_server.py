@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import pickle
 import signal
 import socket
 import subprocess
@@ -17,7 +18,7 @@ import pytest
 import uvicorn
 
 from service.app import create_app
-from service.server import server_of
+from service.server import _ShareOfPort, server_of
 from service.settings import Settings
 from tests.scenes import standing_frame
 from tests.service_fixtures import ColourEncoder, build_index, encoded, picture_of, posted, wait_until
@@ -104,7 +105,7 @@ def test_the_server_answers_while_it_works(root):
 
 def test_the_line_of_waiting_requests_is_bounded(root):
     encoder = ColourEncoder()
-    patient = {"burst_ms": 60_000, "standing_ms": 60_000}  # refused for the line's length alone, however slow this is
+    patient = {"burst_ms": 60_000, "overload_ms": 60_000}  # refused for the line's length alone, however slow this is
     with serving(root, encoder, threads=1, waiting=1, **patient) as client, ThreadPoolExecutor(3) as pool:
         wait_until(lambda: is_ready(client))
         encoder.release.clear()
@@ -262,6 +263,45 @@ def test_several_processes_serve_one_index_on_one_port(small_run):
     assert 'nearpose_requests_total{method="GET",route="/healthz",status="200"} 20.0' in counted
     assert process.returncode == 0
     assert log.count("is open") == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not deal connections out")
+def test_connections_are_dealt_out_to_processes_that_are_there():
+    with socket.create_server(("127.0.0.1", 0)) as bound:
+        address = bound.getsockname()
+        with _ShareOfPort.of(bound) as parent:
+            shares = [pickle.loads(pickle.dumps(parent)) for _ in range(2)]
+    with contextlib.ExitStack() as stack:
+        for share in shares:
+            stack.enter_context(share).settimeout(0)
+            share.listen(128)
+        for _ in range(64):
+            stack.enter_context(socket.create_connection(address, timeout=10))
+        got = [accepted(share) for share in shares]
+        assert sum(got) == 64
+        assert min(got) >= 8  # less by chance once in 10^10 times
+        shares[0].close()
+        stack.enter_context(socket.create_connection(address, timeout=10))
+        assert accepted(shares[1]) == 1
+
+
+def accepted(share: socket.socket) -> int:
+    """How many connections waited."""
+    count = 0
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            share.accept()[0].close()
+            count += 1
+    return count
+
+
+def test_a_port_that_is_taken_is_not_shared(small_run):
+    with socket.create_server(("127.0.0.1", 0), reuse_port=True) as taken:
+        port = str(taken.getsockname()[1])
+        command = [sys.executable, "-m", "service", "--index", str(small_run.index), "--port", port, "--workers", "2"]
+        process = subprocess.run(command, cwd=Path(__file__).parent.parent, capture_output=True, text=True, timeout=60)
+    assert process.returncode != 0
+    assert "Address already in use" in process.stderr
 
 
 def answers(url: str, path: str) -> bool:

@@ -56,7 +56,7 @@ async def until(condition) -> None:
 
 def run(scenario, **options) -> None:
     async def main():
-        workers = Workers(**({"size": 1, "waiting": 10, "burst_s": 0.5, "standing_s": 0.02} | options))
+        workers = Workers(**({"size": 1, "waiting": 10, "burst_s": 0.5, "overload_s": 0.02} | options))
         try:
             await scenario(workers)
         finally:
@@ -124,6 +124,7 @@ def test_those_that_still_send_their_bodies_count():
 
 def test_a_burst_may_wait_longer_than_a_standing_line(clock):
     async def scenario(workers):
+        await calls_of(0.001, workers, clock)
         first, second = Held(), Held()
         running = asyncio.create_task(workers.run(first))
         await settled()
@@ -136,41 +137,119 @@ def test_a_burst_may_wait_longer_than_a_standing_line(clock):
         await until(lambda: workers.waiting == 0)
         late = asyncio.create_task(workers.run(lambda: "late"))
         await settled()
-        clock.now += 0.101  # the line has stood for more than 100 ms
+        clock.now += 0.4  # the line has stood for more than 100 ms, and calls take less than 50
         second.go.set()
         assert await patient == "done"
-        with pytest.raises(OverloadedError, match="its turn came after 101 ms, too late"):
+        with pytest.raises(OverloadedError, match="its turn came after 400 ms, too late"):
             await late
         await until(lambda: workers.running == 0)
         assert await workers.run(lambda: "as before") == "as before"
 
-    run(scenario, standing_s=0.005)
+    run(scenario, overload_s=0.005)
 
 
 def test_a_standing_line_may_wait_as_long_as_slow_calls_take(clock):
     async def scenario(workers):
-        for _ in range(60):  # calls of 200 ms each
-            held = Held()
-            call = asyncio.create_task(workers.run(held))
-            await settled()
-            clock.now += 0.2
-            held.go.set()
-            await call
-            await until(lambda: workers.running == 0)
+        await calls_of(0.2, workers, clock)
         held = [Held() for _ in range(3)]
         first, in_time, late = (asyncio.create_task(workers.run(one)) for one in held)
         await settled()
-        clock.now += 0.29  # 1.5 times 200 ms are not over yet
+        clock.now += 0.9  # five times 200 ms are not over yet
         held[0].go.set()
         assert await first == "done"
         await until(lambda: workers.waiting == 1)
-        clock.now += 0.1
+        clock.now += 8
         held[1].go.set()
         assert await in_time == "done"
-        with pytest.raises(OverloadedError, match="its turn came after 390 ms, too late"):
+        with pytest.raises(OverloadedError, match="its turn came after 8900 ms, too late"):
             await late
 
-    run(scenario, standing_s=0.005, burst_s=0.5)
+    run(scenario, overload_s=0.005, burst_s=10)
+
+
+async def calls_of(seconds, workers, clock, count=60) -> None:
+    """``count`` calls one after the other, while the next is in line."""
+    held = [Held() for _ in range(count)]
+    calls = [asyncio.create_task(workers.run(held[0]))]
+    for i in range(count):
+        calls += [asyncio.create_task(workers.run(one)) for one in held[i + 1 : i + 2]]
+        await settled()
+        clock.now += seconds
+        held[i].go.set()
+        await calls[i]
+        left = min(1, count - i - 1)
+        await until(lambda left=left: workers.waiting + workers.running == left)
+
+
+def asked(workers, clock, per_second, seconds=5) -> int:
+    """Requests at regular moments, none of which keeps a place; how many were refused."""
+    refused = 0
+    for _ in range(int(per_second * seconds)):
+        clock.now += 1 / per_second
+        try:
+            admit(workers)
+        except OverloadedError:
+            refused += 1
+    return refused
+
+
+@pytest.mark.parametrize(
+    ("per_second", "overloaded"), [(50, False), (100, False), (115, False), (150, True), (200, True)]
+)
+def test_more_than_can_be_answered_waits_for_a_short_time_only(clock, per_second, overloaded):
+    async def scenario(workers):
+        await calls_of(0.01, workers, clock)  # a hundred a second
+        assert asked(workers, clock, per_second) == 0  # as long as a thread is free
+        first, second = Held(), Held()
+        running, waiting = (asyncio.create_task(workers.run(one)) for one in (first, second))
+        await settled()
+        clock.now += 0.05
+        first.go.set()
+        await running
+        second.go.set()
+        if overloaded:
+            with pytest.raises(OverloadedError, match="its turn came after 50 ms, too late"):
+                await waiting
+        else:
+            assert await waiting == "done"
+
+    run(scenario, overload_s=0.03, waiting=100)
+
+
+def test_overload_lasts_as_long_as_too_much_is_asked_though_refusals_empty_the_line(clock):
+    async def scenario(workers):
+        await calls_of(0.01, workers, clock)
+        asked(workers, clock, 200)
+        with contextlib.ExitStack() as stack:
+            held = Held()
+            call = asyncio.create_task(workers.run(held))
+            await settled()
+            for _ in range(5):  # 4 before it are 40 ms
+                stack.enter_context(workers.admitted())
+            assert workers.waiting == 0
+            with pytest.raises(OverloadedError, match="4 requests wait, its turn would come after 40 ms"):
+                admit(workers)
+            clock.now += 5  # a pause
+            admit(workers)
+            held.go.set()
+            await call
+
+    run(scenario, overload_s=0.03, waiting=100)
+
+
+def test_slow_calls_have_a_successor_in_line_though_too_much_is_asked(clock):
+    async def scenario(workers):
+        await calls_of(0.2, workers, clock)
+        asked(workers, clock, 20)
+        first, second = Held(), Held()
+        running, waiting = (asyncio.create_task(workers.run(one)) for one in (first, second))
+        await settled()
+        clock.now += 0.2
+        first.go.set()
+        second.go.set()
+        assert await asyncio.gather(running, waiting) == ["done", "done"]
+
+    run(scenario, overload_s=0.005, burst_s=60, waiting=100)
 
 
 def test_whose_turn_would_come_too_late_is_refused_at_once(clock):
@@ -183,16 +262,16 @@ def test_whose_turn_would_come_too_late_is_refused_at_once(clock):
             held[done].go.set()
             await calls[done]
             await until(lambda expected=2 - done: workers.waiting == expected)
-        with contextlib.ExitStack() as stack:  # one interval of 100 ms, of which a tenth counts: 10 ms a call
-            for _ in range(27):
+        with contextlib.ExitStack() as stack:  # one interval of 100 ms
+            for _ in range(4):
                 stack.enter_context(workers.admitted())
-            with pytest.raises(OverloadedError, match="26 requests wait, its turn would come after 260 ms"):
+            with pytest.raises(OverloadedError, match="3 requests wait, its turn would come after 300 ms"):
                 stack.enter_context(workers.admitted())
         for one in held:
             one.go.set()
         await asyncio.gather(*calls[2:])
 
-    run(scenario, standing_s=0.255, waiting=100)
+    run(scenario, burst_s=0.255, waiting=100)
 
 
 def test_idle_time_is_no_interval(clock):
@@ -205,7 +284,7 @@ def test_idle_time_is_no_interval(clock):
         await settled()
         held.go.set()
         await asyncio.gather(*calls)
-        assert workers._interval == 0
+        assert workers._interval.value == 0
 
     run(scenario)
 
