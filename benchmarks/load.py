@@ -14,7 +14,7 @@ import asyncio
 import json
 import time
 import uuid
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +25,7 @@ import cv2
 import numpy as np
 
 SIZES = ("480x640", "1440x1920")
+_USERS = 64  # of an open loop, each with a connection of their own
 
 
 @dataclass
@@ -157,14 +158,17 @@ async def closed_loop(url: str, requests: Sequence[bytes], clients: int, seconds
 
 
 async def open_loop(url: str, requests: Sequence[bytes], rate: float, seconds: float, seed: int = 0) -> Tally:
-    """Requests at random moments, ``rate`` a second on average (Poisson), each on whatever connection is idle."""
+    """Requests at random moments, ``rate`` a second on average (Poisson), of ``_USERS`` who take turns.
+
+    Taken from whichever connection was idle last, most would go to that of several processes which refuses soonest.
+    """
     host, port = _address(url)
     moments = np.cumsum(np.random.default_rng(seed).exponential(1 / rate, int(rate * seconds)))
-    idle: list[Connection] = []
+    idle = deque(Connection(host, port) for _ in range(_USERS))
     tally, start, running = Tally(), time.perf_counter(), set()
 
     async def one(request: bytes, due: float) -> None:
-        connection = idle.pop() if idle else Connection(host, port)
+        connection = idle.popleft() if idle else Connection(host, port)
         await _ask(connection, request, due, tally)
         idle.append(connection)
 

@@ -32,7 +32,8 @@ from index.store import open_index
 
 SERVERS = {
     "nearpose": ["-m", "service"],
-    "nearpose, 2 processes": ["-m", "service", "--workers", "2"],
+    "nearpose, 2 processes": ["-m", "service", "--workers", "2", "--threads", "1"],
+    "nearpose, bfloat16": ["-m", "service", "--device", "openvino-bf16"],
     "FastAPI, eager PyTorch": ["-m", "benchmarks.naive_service"],
     "LitServe, eager PyTorch": ["-m", "benchmarks.naive_service", "--litserve"],
 }
@@ -83,10 +84,9 @@ def load(url: str, sample: Path, seconds: float, *how: str) -> dict[str, Any]:
     return {row.pop("picture"): row for row in rows}
 
 
-def encoder_alone(index: Path, seconds: float) -> dict[str, Any]:
+def encoder_alone(index: Path, seconds: float, device: str) -> dict[str, Any]:
     """Crops a second by batch size, and the milliseconds of one crop."""
-    folder = open_index(index).encoder_path
-    encoder = open_encoder(folder)
+    encoder = open_encoder(open_index(index).encoder_path, device)
     rates = {}
     for batch in (1, 2, 4, 8):
         crops = np.zeros((batch, encoder.input_size, encoder.input_size, 3), np.uint8)
@@ -110,12 +110,13 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8790)
     parser.add_argument("--only", nargs="*", choices=SERVERS, default=list(SERVERS))
     options = parser.parse_args()
-    result: dict[str, Any] = {"encoder alone": encoder_alone(options.index, options.seconds)}
+    devices = {"encoder alone": "openvino", "encoder alone, bfloat16": "openvino-bf16"}
+    result: dict[str, Any] = {k: encoder_alone(options.index, options.seconds, device) for k, device in devices.items()}
     for i, name in enumerate(options.only):
         with serving(SERVERS[name], options.index, options.port + i) as (url, _):
             load(url, options.sample, 2, "--clients", "8")
             rows = {f"{n} clients": load(url, options.sample, options.seconds, "--clients", str(n)) for n in (1, 8)}
-            if name == "nearpose":
+            if name.startswith("nearpose"):
                 rows["overload"] = _overload(url, options, rows["8 clients"])
         result[name] = rows
         print(json.dumps({name: rows}), flush=True)

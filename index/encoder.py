@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -32,6 +33,8 @@ from index.schema import CorruptArtifactError, ForeignArtifactError, InvalidValu
 if TYPE_CHECKING:
     import openvino
 
+logger = logging.getLogger(__name__)
+
 FORMAT = "nearpose-encoder"
 VERSION = 1
 MANIFEST = "encoder.json"
@@ -39,6 +42,8 @@ WEIGHTS = "weights.safetensors"
 GRAPH = "graph.xml"
 GRAPH_WEIGHTS = "graph.bin"
 IDENTITY = "identity.npy"
+
+DEVICES = ("auto", "openvino", "openvino-bf16", "cuda", "torch-cpu")
 
 # A pass that is longer on one core is split over all of them, whoever calls. Of a shorter one threads would wait for
 # each other more than they work, and keep the cores from everything else meanwhile.
@@ -195,14 +200,14 @@ class _Runtime:
 
 
 class _OpenVinoRuntime(_Runtime):
-    def __init__(self, spec: Spec, folder: Path, many_callers: bool) -> None:
+    def __init__(self, spec: Spec, folder: Path, many_callers: bool, bfloat16: bool) -> None:
         super().__init__(spec)
         if GRAPH not in spec.files:
             raise ForeignArtifactError(folder, "holds weights alone: export it for the CPU (python -m trainer export)")
-        self._model = _compiled(folder / GRAPH, all_cores=not many_callers)
+        self._model = _compiled(folder / GRAPH, all_cores=not many_callers, bfloat16=bfloat16)
         pixels = np.zeros((1, spec.input_size, spec.input_size, 3), np.uint8)
         if many_callers and _fastest(self._model, pixels) > _WORTH_ALL_CORES_S:
-            self._model = _compiled(folder / GRAPH, all_cores=True)
+            self._model = _compiled(folder / GRAPH, all_cores=True, bfloat16=bfloat16)
 
     def _embed(self, crops: Crops) -> Vectors:
         # A request holds the inputs and outputs of one call; making one takes 15 µs and keeps threads apart.
@@ -211,15 +216,24 @@ class _OpenVinoRuntime(_Runtime):
         return vectors.copy()
 
 
-def _compiled(graph: Path, *, all_cores: bool) -> openvino.CompiledModel:
+def _compiled(graph: Path, *, all_cores: bool, bfloat16: bool) -> openvino.CompiledModel:
     """The network for this CPU: a pass runs on all cores, or on the calling thread alone."""
     import openvino as ov
 
-    # float32: where the CPU has bfloat16 it would be chosen, and vectors would differ from machine to machine.
-    options: dict[str, str | int] = {"INFERENCE_PRECISION_HINT": "f32"}
+    # Said in any case: where the CPU has bfloat16 it would be chosen, and vectors would differ from machine to machine.
+    options: dict[str, str | int] = {"INFERENCE_PRECISION_HINT": "bf16" if bfloat16 and _has_bfloat16() else "f32"}
     # Without streams there is no thread to wake: the caller's own does the work.
     options |= {"PERFORMANCE_HINT": "LATENCY"} if all_cores else {"NUM_STREAMS": 0, "INFERENCE_NUM_THREADS": 1}
     return ov.Core().compile_model(graph, "CPU", options)
+
+
+def _has_bfloat16() -> bool:
+    import openvino as ov
+
+    has = "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    if not has:
+        logger.warning("device openvino-bf16: this CPU has no bfloat16, the encoder runs in float32")
+    return has
 
 
 def _fastest(model: openvino.CompiledModel, pixels: Crops) -> float:
@@ -261,20 +275,21 @@ def open_encoder(path: Path, device: str = "auto", *, many_callers: bool = False
 
     Args:
         path: the folder.
-        device: ``openvino`` (CPU, float32), ``cuda`` (PyTorch, bfloat16), ``torch-cpu`` (PyTorch, float32), or
-            ``auto``: ``cuda`` where PyTorch finds a GPU, else ``openvino``.
+        device: one of ``DEVICES``: ``openvino`` (CPU, float32), ``openvino-bf16`` (CPU, bfloat16 where it has that),
+            ``cuda`` (PyTorch, bfloat16), ``torch-cpu`` (PyTorch, float32), or ``auto``: ``cuda`` where PyTorch finds a
+            GPU, else ``openvino``.
         many_callers: threads call it at the same time, with few crops each, and do other work on the same cores.
 
     Raises:
         CorruptArtifactError, ForeignArtifactError: see there.
     """
-    if device not in ("auto", "openvino", "cuda", "torch-cpu"):
-        raise InvalidValueError("device", device, "auto, openvino, cuda or torch-cpu")
+    if device not in DEVICES:
+        raise InvalidValueError("device", device, f"one of {', '.join(DEVICES)}")
     spec = Spec.read(Path(path))
     if device == "auto":
         device = "cuda" if _has_cuda() else "openvino"
-    if device == "openvino":
-        return _OpenVinoRuntime(spec, Path(path), many_callers)
+    if device.startswith("openvino"):
+        return _OpenVinoRuntime(spec, Path(path), many_callers, device == "openvino-bf16")
     return _TorchRuntime(spec, Path(path), device.removeprefix("torch-"))
 
 

@@ -35,8 +35,10 @@ class ServerSettings(BaseSettings):
 
     host: str = Field(default="127.0.0.1", description="address to listen on; 0.0.0.0 for every interface")
     port: int = Field(default=8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
-    device: Literal["auto", "openvino", "cuda", "torch-cpu"] = Field(
-        default="auto", description="what runs the encoder"
+    device: Literal["auto", "openvino", "openvino-bf16", "cuda", "torch-cpu"] = Field(
+        default="auto",
+        description="what runs the encoder; openvino-bf16 is for CPUs with AMX: large networks run some four times as "
+        "fast, and a vector's cosine to the exact one is .9999",
     )
     poll_s: float = Field(
         default=1.0, gt=0, le=3600, description="seconds between two looks for a new version of the index"
@@ -101,8 +103,8 @@ class Settings(ServerSettings):
     overload_ms: float = Field(
         default=20,
         ge=0,
-        description="the same while a fifth more is asked than can be answered; three may wait however slow they are, "
-        "and five in a line that stands otherwise",
+        description="the same while more is asked than can be answered, by a seventh; three may wait however slow they "
+        "are, and twelve in a line that stands otherwise",
     )
 
     enrolment: Path | None = Field(

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
+import openvino
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -112,6 +113,19 @@ def test_both_runtimes_compute_the_same_vectors(artefact, encoder):
     ours, theirs = encoder.embed(crops), open_encoder(artefact, "torch-cpu").embed(crops)
     np.testing.assert_allclose(ours, theirs, atol=2e-3)
     assert (ours * theirs).sum(axis=1).min() > 0.9999
+
+
+def test_in_bfloat16_vectors_are_nearly_the_same_and_a_cpu_without_it_is_told(artefact, encoder, monkeypatch, caplog):
+    crops = scenes(40, SIZE)
+    half = open_encoder(artefact, "openvino-bf16").embed(crops)
+    assert (half != encoder.embed(crops)).any() == (
+        "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    )
+    assert (half * encoder.embed(crops)).sum(axis=1).min() > 0.999
+    monkeypatch.setattr(openvino.Core, "get_property", lambda self, device, name: ["FP32", "INT8"])
+    without = open_encoder(artefact, "openvino-bf16").embed(crops)
+    np.testing.assert_array_equal(without, encoder.embed(crops))
+    assert "this CPU has no bfloat16" in caplog.text
 
 
 def test_threads_do_not_disturb_each_other(encoder):

@@ -242,13 +242,18 @@ def test_the_command_serves_until_it_is_told_to_stop(tmp_path):
     assert "no index has been built here" in warning["message"]
 
 
-def test_several_processes_serve_one_index_on_one_port(small_run):
+def test_several_processes_serve_one_index_on_one_port(small_run, tmp_path):
     command = [sys.executable, "-m", "service", "--index", str(small_run.index), "--port", "0", "--workers", "2"]
     command += ["--drain-s", "2"]
     here = Path(__file__).parent.parent
-    with subprocess.Popen(command, cwd=here, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    log = tmp_path / "log"
+    with (
+        log.open("wb") as errors,
+        subprocess.Popen(command, cwd=here, stdout=subprocess.PIPE, stderr=errors, text=True) as process,
+    ):
         try:
             url = process.stdout.readline().split()[-1]
+            wait_until(lambda: log.read_text().count("is open") == 2, timeout_s=60)
             wait_until(lambda: answers(url, "/readyz"), timeout_s=60)
             statuses = {httpx2.get(f"{url}/healthz", trust_env=False).status_code for _ in range(20)}
             counts = f"{url}/metrics"
@@ -258,11 +263,9 @@ def test_several_processes_serve_one_index_on_one_port(small_run):
             wait_until(lambda: b"problem:draining" in httpx2.get(f"{url}/readyz", trust_env=False).content)
         finally:
             process.send_signal(signal.SIGTERM)
-        log = process.stderr.read()
     assert statuses == {200}
     assert 'nearpose_requests_total{method="GET",route="/healthz",status="200"} 20.0' in counted
     assert process.returncode == 0
-    assert log.count("is open") == 2
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not deal connections out")
