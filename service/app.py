@@ -142,7 +142,8 @@ async def _lifespan(settings: Settings, open_encoder: EncoderOpener, app: FastAP
         enrolment,
         settings.device,
     )
-    workers = Workers(settings.threads, settings.waiting, settings.burst_ms / 1000, settings.overload_ms / 1000)
+    waits_s = settings.burst_ms / 1000, settings.overload_ms / 1000
+    workers = Workers(settings.threads, settings.waiting, *waits_s, metrics.set_waiting)
     enroller = Enroller(live, enrolment, settings.max_pixels)
     engine = Engine(live, settings.max_pixels)
     app.state.service = Service(live, engine, workers, enrolment, enroller, metrics, tracing)

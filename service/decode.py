@@ -46,6 +46,9 @@ _START_OF_IMAGE, _START_OF_SCAN, _END_OF_IMAGE = b"\xff\xd8", b"\xff\xda", b"\xf
 # Of a JPEG. Encoders make up to 24 scans, but 14 bytes are one, and each goes over the whole picture: without a bound a
 # file of 32 MiB is worked on for days. Pillow keeps every segment; photographs have some hundreds at most.
 _MOST_SCANS, _MOST_SEGMENTS = 32, 10_000
+_PNG = b"\x89PNG\r\n\x1a\n"
+# Of a PNG: Pillow reads them one by one, and 12 bytes are one: a file of 32 MiB would take seconds. Encoders fill 8 KiB.
+_MOST_CHUNKS = 100_000
 # What shows a picture upright, by its EXIF orientation: TIFF 6.0, tag 274.
 _TURNS: dict[int, Callable[[Pixels], Pixels]] = {
     2: np.fliplr,
@@ -105,12 +108,14 @@ def decode(data: bytes, max_pixels: int, rects: Sequence[Rect] | None = None, si
 
     Raises:
         ImageError: empty, of another format, damaged or truncated.
-        InvalidValueError: more than ``max_pixels``, a side under 8 pixels, or a JPEG in too many pieces.
+        InvalidValueError: more than ``max_pixels``, a side under 8 pixels, or a JPEG or PNG in too many pieces.
     """
     if not data:
         raise ImageError("image: the file is empty")
     if data.startswith(_START_OF_IMAGE):
         _check_segments(data)
+    if data.startswith(_PNG):
+        _check_chunks(data)
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check_size(*image.size, max_pixels)
@@ -196,6 +201,15 @@ def _check_segments(jpeg: bytes) -> None:
             raise InvalidValueError("image", f"a JPEG of {scans} scans in {segments} segments, or more", bound)
     if not found:
         raise ImageError("image: the file is damaged or truncated")
+
+
+def _check_chunks(png: bytes) -> None:
+    """Goes from chunk to chunk. Raises InvalidValueError where that would take too long."""
+    at, chunks = len(_PNG), 0
+    while at < len(png):
+        at, chunks = at + 12 + int.from_bytes(png[at : at + 4], "big"), chunks + 1
+        if chunks > _MOST_CHUNKS:
+            raise InvalidValueError("image", f"a PNG of {chunks} chunks, or more", f"at most {_MOST_CHUNKS} chunks")
 
 
 def _on_white(image: Image.Image, warnings: list[str]) -> Pixels:

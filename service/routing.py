@@ -35,10 +35,7 @@ class Service:
 
     async def answer(self, work: Callable[[], Answer]) -> Answer:
         """The answer of ``work()``, done by a worker; its timings go to the metrics and the trace."""
-        try:
-            answer = await self.workers.run(work)
-        finally:
-            self.metrics.set_waiting(self.workers.waiting)
+        answer = await self.workers.run(work)
         milliseconds = dict(answer.timing_ms)
         self.metrics.observe_stages(milliseconds)
         self.tracing.add_stages(milliseconds)

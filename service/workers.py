@@ -50,11 +50,20 @@ class Workers:
         burst_s: the longest wait.
         overload_s: the longest wait where more is asked than can be answered, by a seventh, unless three turns take
             longer; and where the line has not been empty for a tenth of a second, unless twelve turns do.
+        observe_waiting: is told how many are in line, whenever that changes.
     """
 
-    def __init__(self, size: int, waiting: int, burst_s: float = 0.5, overload_s: float = 0.02) -> None:
+    def __init__(
+        self,
+        size: int,
+        waiting: int,
+        burst_s: float = 0.5,
+        overload_s: float = 0.02,
+        observe_waiting: Callable[[int], None] = lambda calls: None,
+    ) -> None:
         self._pool = ThreadPoolExecutor(size, thread_name_prefix="worker")
         self._size, self._waiting, self._burst_s, self._overload_s = size, waiting, burst_s, overload_s
+        self._observe_waiting = observe_waiting
         self._running = 0
         self._line: deque[tuple[float, asyncio.Future[None]]] = deque()
         self._last_empty = self._last_release = time.monotonic()
@@ -122,11 +131,13 @@ class Workers:
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         entry = (time.monotonic(), place)
         self._line.append(entry)
+        self._observe_waiting(len(self._line))
         try:
             await place
         except asyncio.CancelledError:
             if entry in self._line:
                 self._line.remove(entry)
+                self._observe_waiting(len(self._line))
             elif place.done() and not place.cancelled() and place.exception() is None:
                 self._release()  # the turn had come: it goes to the next
             raise
@@ -150,6 +161,7 @@ class Workers:
         else:
             self._running -= 1
             self._all_busy = False
+        self._observe_waiting(len(self._line))
         if not self._line:
             self._last_empty = now
 

@@ -172,6 +172,16 @@ def test_scans_of_what_follows_a_jpeg_do_not_count():
     assert np.array_equal(decode(data + film, MAX_PIXELS).pixels, decode(data, MAX_PIXELS).pixels)
 
 
+@pytest.mark.parametrize("kind", [b"tEXt", b"IDAT"])
+def test_a_png_of_very_many_chunks_is_refused(kind):
+    png = file_of(Image.fromarray(SMOOTH), "PNG")
+    head, rest = png[: 8 + 25], png[8 + 25 :]
+    empty = bytes(4) + kind + zlib.crc32(kind).to_bytes(4, "big")
+    decode(head + empty * 100 + rest, MAX_PIXELS)
+    with pytest.raises(InvalidValueError, match="a PNG of 100001 chunks, or more', must be at most 100000 chunks"):
+        decode(head + empty * 100_000 + rest, MAX_PIXELS)
+
+
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "P", "1", "CMYK"])
 def test_a_tall_picture_is_converted_as_a_whole_one_would_be(mode):
     rows = np.arange(700 * 9 * 4, dtype=np.uint32).reshape(700, 9, 4) * 2654435761 >> 13

@@ -81,7 +81,9 @@ def test_calls_wait_their_turn_and_are_all_done():
         assert results == list(range(9))
         await until(lambda: workers.running == workers.waiting == 0)
 
-    run(scenario, size=2)
+    seen = []
+    run(scenario, size=2, observe_waiting=seen.append)
+    assert (max(seen), seen[-1]) == (7, 0)
 
 
 def admit(workers) -> None:
