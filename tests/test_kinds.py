@@ -208,6 +208,16 @@ def test_a_recall_that_is_reached_by_chance_does_not_count():
     assert recall.fastest([lucky], 0.98) is None
 
 
+@pytest.mark.parametrize(("k", "deepest"), [(10, 256), (40, 64), (200, 64)])
+def test_more_candidates_are_tried_as_long_as_few_are_ranked(k, deepest):
+    vectors = unit_vectors(4000, 64)  # without any structure, in two dimensions
+    engine = Reranked(recall.built("ivf-sq", vectors, config("ivf-sq", reduce=2)), vectors, Effort(1, 1))
+    points = recall.curve(engine, recall.OwnTruth.of(vectors, config("ivf-sq", k=k, queries=20)), 1.0)
+    assert max(point.effort.depth for point in points) <= deepest
+    if k == 10:
+        assert points[-1].effort.depth > 64
+
+
 def test_a_kind_that_cannot_reach_the_recall_is_refused():
     vectors = unit_vectors(4000, 64)  # without any structure, in two dimensions, and a third of them are looked at
     with pytest.raises(InvalidValueError, match="at most 0"):
