@@ -26,8 +26,8 @@ T = TypeVar("T")
 _STANDING_S = 0.1  # a line that was not empty for so long is no burst
 _NEWEST = 0.03  # what the newest value counts in a mean
 # Turns of the threads, which may be waited in a line that stands. At four fifths of what can be answered chance alone
-# makes several of them, and clients who each ask again when they have their answer are no overload, either.
-_STANDING_TURNS = 12.0
+# makes ten of them, and clients who each ask again when they have their answer are no overload, either.
+_STANDING_TURNS = 25.0
 # As often as could be answered, over the last second or so: beyond it is overload. Chance alone makes a tenth.
 _TOO_OFTEN = 1.15
 _OVERLOAD_TURNS = 3.0  # and under overload, or slow calls would have no successor in line
@@ -49,7 +49,7 @@ class Workers:
         waiting: the most calls in line, whatever their wait: each holds its picture in memory.
         burst_s: the longest wait.
         overload_s: the longest wait where more is asked than can be answered, by a seventh, unless three turns take
-            longer; and where the line has not been empty for a tenth of a second, unless twelve turns do.
+            longer; and where the line has not been empty for a tenth of a second, unless 25 turns do.
         observe_waiting: is told how many are in line, whenever that changes.
     """
 
