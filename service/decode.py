@@ -47,7 +47,7 @@ _START_OF_IMAGE, _START_OF_SCAN, _END_OF_IMAGE = b"\xff\xd8", b"\xff\xda", b"\xf
 # file of 32 MiB is worked on for days. Pillow keeps every segment; photographs have some hundreds at most.
 _MOST_SCANS, _MOST_SEGMENTS = 32, 10_000
 _PNG = b"\x89PNG\r\n\x1a\n"
-# Of a PNG: Pillow reads them one by one, and 12 bytes are one: a file of 32 MiB would take seconds. Encoders fill 8 KiB.
+# Of a PNG: Pillow reads them one by one; 12 bytes are one, of 32 MiB it would take seconds. Encoders fill 8 KiB.
 _MOST_CHUNKS = 100_000
 # What shows a picture upright, by its EXIF orientation: TIFF 6.0, tag 274.
 _TURNS: dict[int, Callable[[Pixels], Pixels]] = {
