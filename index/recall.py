@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 FLAT_UP_TO = 50_000  # vectors that auto searches exactly: a few milliseconds at 256 dimensions
 _REDUCED = 256  # dimensions of candidates, where nobody says how many
-_PROBES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+_PROBES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 _DEPTHS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _DEEP, _MOST_CANDIDATES = 64, 2560  # depths up to 64 are tried in any case, and beyond while so few are re-ranked
 _TIMED = 50  # queries with which each setting's latency is measured
