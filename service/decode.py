@@ -204,9 +204,9 @@ def _check_segments(jpeg: bytes) -> None:
 
 
 def _check_chunks(png: bytes) -> None:
-    """Goes from chunk to chunk. Raises InvalidValueError where that would take too long."""
+    """Goes from chunk to chunk, as far as decoders do. Raises InvalidValueError where that would take too long."""
     at, chunks = len(_PNG), 0
-    while at < len(png):
+    while at < len(png) and png[at + 4 : at + 8] != b"IEND":
         at, chunks = at + 12 + int.from_bytes(png[at : at + 4], "big"), chunks + 1
         if chunks > _MOST_CHUNKS:
             raise InvalidValueError("image", f"a PNG of {chunks} chunks, or more", f"at most {_MOST_CHUNKS} chunks")

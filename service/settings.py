@@ -104,7 +104,7 @@ class Settings(ServerSettings):
         default=20,
         ge=0,
         description="the same while more is asked than can be answered, by a seventh; three may wait however slow they "
-        "are, and 25 in a line that stands otherwise",
+        "are, and 25 in a line that stands otherwise, within --burst-ms",
     )
 
     enrolment: Path | None = Field(

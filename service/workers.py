@@ -47,9 +47,10 @@ class Workers:
     Args:
         size: threads.
         waiting: the most calls in line, whatever their wait: each holds its picture in memory.
-        burst_s: the longest wait.
+        burst_s: the longest wait, unless three turns of the threads take longer.
         overload_s: the longest wait where more is asked than can be answered, by a seventh, unless three turns take
-            longer; and where the line has not been empty for a tenth of a second, unless 25 turns do.
+            longer; and where the line has not been empty for a tenth of a second, unless 25 turns do, at most
+            ``burst_s``.
         observe_waiting: is told how many are in line, whenever that changes.
     """
 
@@ -167,11 +168,12 @@ class Workers:
 
     def _longest_wait(self, now: float) -> float:
         turn_s = self._interval.value
+        least = max(self._overload_s, _OVERLOAD_TURNS * turn_s)
         if self._asked.per_second(now) * turn_s > _TOO_OFTEN:
-            return max(self._overload_s, _OVERLOAD_TURNS * turn_s)
+            return least
         if turn_s > 0 and now - self._last_empty > _STANDING_S and self._line:
-            return max(self._overload_s, min(_STANDING_TURNS * turn_s, self._burst_s))
-        return self._burst_s
+            return max(least, min(_STANDING_TURNS * turn_s, self._burst_s))
+        return max(least, self._burst_s)
 
 
 class _Mean:

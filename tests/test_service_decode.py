@@ -180,6 +180,7 @@ def test_a_png_of_very_many_chunks_is_refused(kind):
     decode(head + empty * 100 + rest, MAX_PIXELS)
     with pytest.raises(InvalidValueError, match="a PNG of 100001 chunks, or more', must be at most 100000 chunks"):
         decode(head + empty * 100_000 + rest, MAX_PIXELS)
+    decode(png + bytes(12) * 100_001, MAX_PIXELS)  # what follows a PNG does not count
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "P", "1", "CMYK"])

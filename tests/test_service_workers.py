@@ -265,9 +265,9 @@ def test_whose_turn_would_come_too_late_is_refused_at_once(clock):
             await calls[done]
             await until(lambda expected=2 - done: workers.waiting == expected)
         with contextlib.ExitStack() as stack:  # one interval of 100 ms
-            for _ in range(4):
+            for _ in range(5):
                 stack.enter_context(workers.admitted())
-            with pytest.raises(OverloadedError, match="3 requests wait, its turn would come after 300 ms"):
+            with pytest.raises(OverloadedError, match="4 requests wait, its turn would come after 400 ms"):
                 stack.enter_context(workers.admitted())
         for one in held:
             one.go.set()
