@@ -27,9 +27,10 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from index.kinds import Effort, Flat, Kind, Plan, Reranked, add_candidates, inner_index, train_candidates
+from index.kinds import Effort, Flat, Kind, Plan, Reranked, add_candidates, train_candidates
 from index.nearest import Stored, nearest_stored
-from index.recall import OwnTruth, SearchConfig, Truth, best_plan, curve, recall
+from index.recall import SearchConfig, best_plan, curve, plan_of
+from index.truth import OwnTruth, Truth, recall
 from index.vectors import open_vectors
 
 KINDS = ("flat", "ivf-sq", "ivf-pq", "hnsw-sq", "usearch-i8", "flat-again")
@@ -75,7 +76,7 @@ def _build_own(kind: Kind, stored: Stored, work: Path, own: OwnTruth, target: fl
         add_candidates(index, stored, bar)
     added, build_cpu = time.perf_counter(), time.process_time() - used
     engine = Reranked(index, stored, Effort(1, 1))
-    tuned = _tuned(kind, engine, own, config)
+    tuned = _tuned(engine, own, config)
     built = {"train_s": round(trained - start, 1), "add_s": round(added - trained, 1)}
     built |= {"train_cpu_s": round(train_cpu, 1), "add_cpu_s": round(build_cpu - train_cpu, 1)}
     built |= {"tune_s": round(time.perf_counter() - added, 1), "build_s": round(added - start, 1)}
@@ -83,14 +84,13 @@ def _build_own(kind: Kind, stored: Stored, work: Path, own: OwnTruth, target: fl
     return built | tuned
 
 
-def _tuned(kind: Kind, engine: Reranked, own: OwnTruth, config: SearchConfig) -> dict[str, Any]:
+def _tuned(engine: Reranked, own: OwnTruth, config: SearchConfig) -> dict[str, Any]:
     """The plan; where none reaches the recall, which a build would refuse, the setting that comes nearest."""
     points = curve(engine, own, config.recall)
-    plan, reached = best_plan(kind, engine, own, config)
+    plan, reached = best_plan(engine, points, own, config)
     if plan is None:
         most = max(points, key=lambda point: point.recall)
-        asked = (own.truth.k, len(own.own), config.recall)
-        plan = Plan(kind, inner_index(engine.candidates).d, most.effort, most.recall, *asked)
+        plan = plan_of(engine, most.effort, most.recall, own, config)
     return {"plan": plan.to_manifest(), "reached": reached, "curve": [asdict(point) for point in points]}
 
 

@@ -25,9 +25,10 @@ from index.iou import iou_3d
 from index.kinds import Effort, Kind, Reranked
 from index.nearest import Rows, Vectors
 from index.predict import DEFAULT_K
-from index.recall import OwnTruth, SearchConfig, best_plan, built, recall
+from index.recall import SearchConfig, best_plan, built, curve
 from index.schema import GeometryError
 from index.store import IndexVersion, open_index
+from index.truth import OwnTruth, recall
 from trainer.frames import Frames, evenly
 from trainer.inference import embed_frames
 
@@ -41,7 +42,8 @@ def reranked(index: IndexVersion, kind: Kind, reduced: int, target: float) -> Se
     stored = np.asarray(index.vectors, np.float16)
     objects = np.unique([index.object_of(row) for row in range(len(index))], return_inverse=True)[1]
     own = OwnTruth.of(index.vectors, config, objects)
-    plan, reached = best_plan(kind, Reranked(candidates, stored, Effort(1, 1)), own, config)
+    engine = Reranked(candidates, stored, Effort(1, 1))
+    plan, reached = best_plan(engine, curve(engine, own, target), own, config)
     if plan is None:
         raise SystemExit(f"{kind} at {reduced} dimensions reaches a recall of {reached:.3f} only")
     return Reranked(candidates, stored, plan.effort).search

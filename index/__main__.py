@@ -15,10 +15,11 @@ from index.history import History
 from index.kinds import KINDS, Plan
 from index.picture import decode_picture
 from index.predict import DEFAULT_K, Prediction, open_predictor
-from index.recall import OwnTruth, SearchConfig
+from index.recall import SearchConfig
 from index.recognition import Recognition
 from index.schema import InvalidValueError, NearposeError, View
 from index.stores import store_at
+from index.truth import OwnTruth
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -22,7 +22,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 import cv2
 import numpy as np
@@ -43,7 +43,8 @@ GRAPH = "graph.xml"
 GRAPH_WEIGHTS = "graph.bin"
 IDENTITY = "identity.npy"
 
-DEVICES = ("auto", "openvino", "openvino-bf16", "cuda", "torch-cpu")
+Device = Literal["auto", "openvino", "openvino-bf16", "cuda", "torch-cpu"]
+DEVICES: tuple[Device, ...] = get_args(Device)
 
 # A pass that is longer on one core is split over all of them, whoever calls. Of a shorter one threads would wait for
 # each other more than they work, and keep the cores from everything else meanwhile.
@@ -204,10 +205,11 @@ class _OpenVinoRuntime(_Runtime):
         super().__init__(spec)
         if GRAPH not in spec.files:
             raise ForeignArtifactError(folder, "holds weights alone: export it for the CPU (python -m trainer export)")
-        self._model = _compiled(folder / GRAPH, all_cores=not many_callers, bfloat16=bfloat16)
+        precision = "bf16" if bfloat16 and _has_bfloat16() else "f32"
+        self._model = _compiled(folder / GRAPH, precision, all_cores=not many_callers)
         pixels = np.zeros((1, spec.input_size, spec.input_size, 3), np.uint8)
         if many_callers and _fastest(self._model, pixels) > _WORTH_ALL_CORES_S:
-            self._model = _compiled(folder / GRAPH, all_cores=True, bfloat16=bfloat16)
+            self._model = _compiled(folder / GRAPH, precision, all_cores=True)
 
     def _embed(self, crops: Crops) -> Vectors:
         # A request holds the inputs and outputs of one call; making one takes 15 µs and keeps threads apart.
@@ -216,12 +218,12 @@ class _OpenVinoRuntime(_Runtime):
         return vectors.copy()
 
 
-def _compiled(graph: Path, *, all_cores: bool, bfloat16: bool) -> openvino.CompiledModel:
+def _compiled(graph: Path, precision: str, *, all_cores: bool) -> openvino.CompiledModel:
     """The network for this CPU: a pass runs on all cores, or on the calling thread alone."""
     import openvino as ov
 
     # Said in any case: where the CPU has bfloat16 it would be chosen, and vectors would differ from machine to machine.
-    options: dict[str, str | int] = {"INFERENCE_PRECISION_HINT": "bf16" if bfloat16 and _has_bfloat16() else "f32"}
+    options: dict[str, str | int] = {"INFERENCE_PRECISION_HINT": precision}
     # Without streams there is no thread to wake: the caller's own does the work.
     options |= {"PERFORMANCE_HINT": "LATENCY"} if all_cores else {"NUM_STREAMS": 0, "INFERENCE_NUM_THREADS": 1}
     return ov.Core().compile_model(graph, "CPU", options)

@@ -11,7 +11,6 @@ from typing import Literal
 
 import faiss
 import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from index.kinds import (
@@ -27,11 +26,11 @@ from index.kinds import (
     candidate_rows,
     inner_index,
     kind_of,
-    rerank,
     train_candidates,
 )
-from index.nearest import Rows, Stored, Vectors, nearest_stored
+from index.nearest import Rows, Stored
 from index.schema import InvalidValueError
+from index.truth import Estimate, OwnTruth, Truth, share_found
 
 logger = logging.getLogger(__name__)
 
@@ -41,8 +40,6 @@ _PROBES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 _DEPTHS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _DEEP, _MOST_CANDIDATES = 64, 2560  # depths up to 64 are tried in any case, and beyond while so few are re-ranked
 _TIMED = 50  # queries with which each setting's latency is measured
-_MOST_HIDDEN = 1000  # frames of one object that are looked past
-_EQUAL = 1e-6  # similarities that differ by rounding alone
 _QUIET = 20  # percentile of them that counts: the median of a busy machine tells what else it does
 
 
@@ -86,106 +83,6 @@ class SearchConfig:
         if kind != "ivf-pq":
             return reduced
         return PQ_DIMENSIONS * max(count for count in PQ_BYTES if count <= max(1, reduced // PQ_DIMENSIONS))
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A recall, as so many queries tell it, and its standard error."""
-
-    recall: float
-    error: float
-
-    @classmethod
-    def of(cls, shares: NDArray[np.float64]) -> Estimate:
-        """From (q,) the share of each query's neighbours that was found; without any nothing was missed."""
-        return cls(float(shares.mean()), float(shares.std() / np.sqrt(len(shares)))) if len(shares) else cls(1.0, 0.0)
-
-    @property
-    def least(self) -> float:
-        """What it is held to be: settings are chosen by the same queries, so that the luckiest would be taken."""
-        return self.recall - self.error
-
-
-@dataclass(frozen=True, eq=False)
-class Truth:
-    """Queries (q, d) float32 and the rows (q, k) that are nearest to each, by brute force."""
-
-    queries: Vectors
-    rows: Rows
-
-    @property
-    def k(self) -> int:
-        """How many neighbours a query has."""
-        return int(self.rows.shape[1])
-
-
-@dataclass(frozen=True, eq=False)
-class OwnTruth:
-    """Truth whose queries are rows (q,) of the index.
-
-    Attributes:
-        groups: (n,) of every row; a query's own group does not count, and the query itself is in it. Groups are
-            objects where the index shall find others than the query's: a known object's frames are found more easily,
-            for they lie together.
-    """
-
-    own: Rows
-    truth: Truth
-    groups: Rows
-
-    @classmethod
-    def of(cls, vectors: Stored, config: SearchConfig, groups: Rows | None = None) -> OwnTruth:
-        """As many queries as ``config`` says, at random; without ``groups`` only a query's own row does not count."""
-        groups = np.arange(len(vectors)) if groups is None else groups
-        count, k = min(config.queries, len(vectors)), min(config.k, len(vectors) - 1)
-        own = np.sort(np.random.default_rng(config.seed).choice(len(vectors), count, replace=False))
-        queries = vectors[own].astype(np.float32)
-        truth = cls(own, Truth(queries, np.empty((count, k), np.int64)), groups)
-        found = nearest_stored(queries, vectors, min(k + truth.hidden, len(vectors)))[1]
-        return replace(truth, truth=Truth(queries, truth.others(found, k)))
-
-    @property
-    def recalled(self) -> Literal["other objects", "other rows"]:
-        """What is to be found."""
-        return "other rows" if self.hidden == 1 else "other objects"
-
-    @property
-    def hidden(self) -> int:
-        """How many rows of the index a query's group has at most, up to a bound."""
-        sizes = np.bincount(self.groups[self.own])
-        return min(int(np.bincount(self.groups, minlength=len(sizes))[self.groups[self.own]].max()), _MOST_HIDDEN)
-
-    def others(self, rows: Rows, k: int) -> Rows:
-        """The first k of rows (q, c) that are not of the query's group; -1 where there are fewer."""
-        dropped = (rows < 0) | (self.groups[rows] == self.groups[self.own][:, None])
-        order = np.argsort(dropped, axis=1, kind="stable")[:, :k]
-        return np.take_along_axis(np.where(dropped, -1, rows), order, 1)
-
-    def estimate(self, engine: Reranked) -> Estimate:
-        """The share of the truth that candidates, re-ranked, hold, as if the query's group were not in the index.
-
-        A row that is as near as the farthest of the truth counts too: frames of a camera that stands still are equal.
-        """
-        found = [
-            engine.approximate(query[None], self.truth.k, self.groups != self.groups[row])[0]
-            for query, row in zip(self.truth.queries, self.own, strict=True)
-        ]
-        wanted = rerank(self.truth.queries, engine.vectors, self.truth.rows, self.truth.k)[0]
-        there = np.isfinite(wanted)
-        farthest = np.where(there, wanted, np.inf).min(axis=1, keepdims=True, initial=np.inf)
-        counts = there.sum(axis=1)
-        hits = np.minimum((np.concatenate(found) >= farthest - _EQUAL).sum(axis=1), counts)
-        return Estimate.of(hits[counts > 0] / counts[counts > 0])
-
-
-def recall(found: Rows, truth: Rows) -> float:
-    """The share of ``truth`` (q, k), -1 where there is none, that ``found`` (q, c) holds, whatever its order."""
-    return _estimate(found, truth).recall
-
-
-def _estimate(found: Rows, truth: Rows) -> Estimate:
-    there = [(wanted[wanted >= 0], got) for wanted, got in zip(truth, found, strict=True)]
-    return Estimate.of(np.array([np.isin(wanted, got).mean() for wanted, got in there if len(wanted)]))
 
 
 @dataclass(frozen=True)
@@ -263,8 +160,9 @@ def choose(
     """
     own = OwnTruth.of(vectors, config, groups)
     best = 0.0
-    for kind, index in _candidates(vectors, config, carried):
-        plan, reached = best_plan(kind, Reranked(index, vectors, Effort(1, 1)), own, config)
+    for index in _candidates(vectors, config, carried):
+        engine = Reranked(index, vectors, Effort(1, 1))
+        plan, reached = best_plan(engine, curve(engine, own, config.recall), own, config)
         if plan is not None:
             return plan, index
         best = max(best, reached)
@@ -274,14 +172,12 @@ def choose(
     return Plan.flat(vectors.shape[1], config.k, config.recall), None
 
 
-def _candidates(
-    vectors: Stored, config: SearchConfig, carried: faiss.Index | None
-) -> Iterator[tuple[Kind, faiss.Index]]:
+def _candidates(vectors: Stored, config: SearchConfig, carried: faiss.Index | None) -> Iterator[faiss.Index]:
     """Candidates of the kinds that come into question, one after the other, each built when it is asked for."""
     if carried is not None and kind_of(carried) == (config.kind if config.kind != "auto" else "ivf-sq"):
-        yield kind_of(carried), carried
+        yield carried
     for kind, reduced in _tried(config, vectors.shape[1]):
-        yield kind, built(kind, vectors, replace(config, reduce=reduced))
+        yield built(kind, vectors, replace(config, reduce=reduced))
 
 
 def built(kind: Kind, vectors: Stored, config: SearchConfig) -> faiss.Index:
@@ -292,16 +188,21 @@ def built(kind: Kind, vectors: Stored, config: SearchConfig) -> faiss.Index:
     return index
 
 
-def best_plan(kind: Kind, engine: Reranked, own: OwnTruth, config: SearchConfig) -> tuple[Plan | None, float]:
-    """The fastest setting that reaches the recall, and the most that any reaches, each less its standard error."""
-    points = curve(engine, own, config.recall)
+def best_plan(
+    engine: Reranked, points: Sequence[Point], own: OwnTruth, config: SearchConfig
+) -> tuple[Plan | None, float]:
+    """The fastest of a curve's points that reaches the recall, and the most that any reaches less its error."""
     for point in sorted((p for p in points if p.least >= config.recall), key=lambda p: p.latency_ms):
         measured = own.estimate(_with(engine, point.effort))
         if measured.least >= config.recall:
-            reduced = inner_index(engine.candidates).d
-            asked = (own.truth.k, len(own.own), config.recall)
-            return Plan(kind, reduced, point.effort, measured.recall, *asked, own.recalled), measured.least
+            return plan_of(engine, point.effort, measured.recall, own, config), measured.least
     return None, max(p.least for p in points)
+
+
+def plan_of(engine: Reranked, effort: Effort, found: float, own: OwnTruth, config: SearchConfig) -> Plan:
+    """To search with ``effort``, which has ``found`` that share of the truth."""
+    kind, reduced = kind_of(engine.candidates), inner_index(engine.candidates).d
+    return Plan(kind, reduced, effort, found, own.truth.k, len(own.own), config.recall, own.recalled)
 
 
 def _tried(config: SearchConfig, dimension: int) -> list[tuple[Kind, int]]:
@@ -328,7 +229,7 @@ def _least_depth(index: faiss.Index, own: OwnTruth, probes: int, target: float) 
     candidates = own.others(candidates, k * deepest)
     found: list[Estimate] = []
     for depth in (depth for depth in _DEPTHS if depth <= deepest):
-        found.append(_estimate(candidates[:, : k * depth], own.truth.rows))
+        found.append(share_found(candidates[:, : k * depth], own.truth.rows))
         if found[-1].least >= target:
             break
     least = np.array([estimate.least for estimate in found])

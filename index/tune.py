@@ -13,10 +13,11 @@ import pyarrow.parquet as pq
 
 from index.kinds import Effort, Flat, Kind, Reranked, inner_index
 from index.nearest import Rows, Stored
-from index.recall import OwnTruth, Point, SearchConfig, built, curve, fastest, latency_ms
+from index.recall import Point, SearchConfig, built, curve, fastest, latency_ms
 from index.schema import CorruptArtifactError, InvalidValueError
 from index.store import current_version
 from index.table import numbered
+from index.truth import OwnTruth
 
 _NORM_TOLERANCE = 1e-2  # of unit vectors that were rounded to float16
 

@@ -16,6 +16,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, CliPositionalArg, SettingsConfigDict
 
+from index.encoder import Device
 from index.schema import InvalidValueError
 from index.stores import Address, is_milvus
 
@@ -35,7 +36,7 @@ class ServerSettings(BaseSettings):
 
     host: str = Field(default="127.0.0.1", description="address to listen on; 0.0.0.0 for every interface")
     port: int = Field(default=8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
-    device: Literal["auto", "openvino", "openvino-bf16", "cuda", "torch-cpu"] = Field(
+    device: Device = Field(
         default="auto",
         description="what runs the encoder; openvino-bf16 is for CPUs with AMX: large networks run some four times as "
         "fast, and a vector's cosine to the exact one is .9999",

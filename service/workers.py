@@ -70,7 +70,7 @@ class Workers:
         self._last_empty = self._last_release = time.monotonic()
         self._all_busy = False  # since the last release: its thread was taken at once
         self._interval = _Mean()  # seconds from one call's end to the next one's, while all threads are busy
-        self._asked = _Rate()  # refused ones included
+        self._asked = _Rate()  # refused ones included: clients that ask again at once keep up an overload
         self._admitted = 0
 
     @property

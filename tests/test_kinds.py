@@ -15,10 +15,12 @@ from index.growing import GrowingIndex
 from index.joined import JoinedIndex
 from index.kinds import KINDS, Effort, Flat, Plan, Reranked, train_candidates
 from index.nearest import merged, nearest_stored
-from index.recall import OwnTruth, SearchConfig, Truth, built, choose
+from index.recall import SearchConfig, built, choose
 from index.schema import CorruptArtifactError, InvalidValueError
 from index.search import FrameIndex
 from index.store import open_index, rollback, write_index
+from index.truth import Estimate, OwnTruth, Truth
+from index.truth import recall as share
 from index.vectors import Previous, open_vectors, write_vectors
 from tests.test_store import bare_encoder, some_frames, unit_vectors
 
@@ -145,19 +147,19 @@ def test_truth_is_short_where_an_object_is_nearly_all_there_is():
     vectors, objects = clustered(40), np.r_[np.zeros(37, int), 1, 1, 2]
     own = OwnTruth.of(vectors, config(queries=40), objects)
     assert (own.truth.rows >= 0).sum(axis=1).tolist() == [3] * 37 + [10, 10, 10]
-    assert recall.recall(np.where(own.truth.rows < 0, 5, own.truth.rows), own.truth.rows) == 1.0
+    assert share(np.where(own.truth.rows < 0, 5, own.truth.rows), own.truth.rows) == 1.0
 
 
 def test_equal_vectors_stand_for_one_another():
     vectors = np.repeat(clustered(100), 6, axis=0).astype(np.float16)
     own = OwnTruth.of(vectors, config())
     index = built("ivf-sq", vectors, config("ivf-sq"))
-    assert own.estimate(Reranked(index, vectors, EVERYTHING)) == recall.Estimate(1.0, 0.0)
+    assert own.estimate(Reranked(index, vectors, EVERYTHING)) == Estimate(1.0, 0.0)
     assert own.estimate(Reranked(index, vectors, Effort(1, 1))).recall < 1.0
 
 
 def test_recall_is_the_share_that_was_found():
-    assert recall.recall(np.array([[4, 1, 9, -1]]), np.array([[1, 2, 3, 4]])) == 0.5
+    assert share(np.array([[4, 1, 9, -1]]), np.array([[1, 2, 3, 4]])) == 0.5
 
 
 @pytest.mark.parametrize("kind", APPROXIMATE)
@@ -196,9 +198,9 @@ def test_auto_falls_back_to_flat_and_says_so(tmp_path, monkeypatch, caplog):
 
 def test_an_estimate_is_held_to_be_a_standard_error_less():
     shares = np.array([1.0, 1.0, 0.5, 1.0])
-    assert recall.Estimate.of(shares) == recall.Estimate(0.875, pytest.approx(np.std(shares) / 2))
-    assert recall.Estimate.of(shares).least == pytest.approx(0.875 - np.sqrt(3) / 16)
-    assert recall.Estimate.of(np.array([])).least == 1.0
+    assert Estimate.of(shares) == Estimate(0.875, pytest.approx(np.std(shares) / 2))
+    assert Estimate.of(shares).least == pytest.approx(0.875 - np.sqrt(3) / 16)
+    assert Estimate.of(np.array([])).least == 1.0
 
 
 def test_a_recall_that_is_reached_by_chance_does_not_count():
@@ -212,7 +214,7 @@ def test_a_recall_that_is_reached_by_chance_does_not_count():
 def test_more_candidates_are_tried_as_long_as_few_are_ranked(k, deepest):
     vectors = unit_vectors(4000, 64)  # without any structure, in two dimensions
     engine = Reranked(recall.built("ivf-sq", vectors, config("ivf-sq", reduce=2)), vectors, Effort(1, 1))
-    points = recall.curve(engine, recall.OwnTruth.of(vectors, config("ivf-sq", k=k, queries=20)), 1.0)
+    points = recall.curve(engine, OwnTruth.of(vectors, config("ivf-sq", k=k, queries=20)), 1.0)
     assert max(point.effort.depth for point in points) <= deepest
     if k == 10:
         assert points[-1].effort.depth > 64
@@ -257,7 +259,7 @@ def test_an_index_of_any_kind_is_searched_as_a_flat_one(tmp_path, encoder, kind)
     for category, excluded in ((None, None), ("cup", None), (None, "object-3"), ("chair", "object-3")):
         found = opened.search(vectors[:40], 10, category, excluded)[1]
         truth = flat.search(vectors[:40], 10, category, excluded)[1]
-        assert recall.recall(found, truth) >= 0.9
+        assert share(found, truth) >= 0.9
         frames = [opened.frame(int(row)) for row in found.ravel()]
         assert {f.category for f in frames} <= ({category} if category else {"cup", "chair", "shoe"})
         assert excluded not in {f.object_id for f in frames}
@@ -468,7 +470,7 @@ def test_on_a_gpu_the_neighbours_are_the_same(kind):
         cpu = Reranked(built(kind, stored, config(kind, reduce=16)), stored, Effort(64, 8))
     queries = clustered(50, seed=4)
     truth = Truth(queries, Flat(vectors).search(queries, 10)[1])
-    assert recall.recall(engine_on("cuda", cpu).search(queries, 10)[1], truth.rows) >= 0.95
+    assert share(engine_on("cuda", cpu).search(queries, 10)[1], truth.rows) >= 0.95
 
 
 def test_the_trainer_refuses_a_kind_before_anything_else(capsys):
