@@ -24,6 +24,9 @@ _untyped: Any = faiss  # its stubs do not know all of it
 
 _FLAT_DEPTH = 2  # candidates for each neighbour: float16 seldom changes more of the order
 _MOST_FOUND = 2048  # neighbours that a GPU index finds at once
+_ENOUGH = (
+    16  # candidates for each neighbour: a deeper search is cut short to what a GPU finds, not one to less than this
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,10 +41,10 @@ class OnGpu:
     def search(self, queries: Vectors, k: int, wanted: Wanted | None = None) -> tuple[Vectors, Rows]:
         """As ``Engine.search``."""
         vectors = self.cpu.vectors
-        if wanted is not None or k * self.depth > _MOST_FOUND:
+        if wanted is not None or k * min(self.depth, _ENOUGH) > _MOST_FOUND:
             return self.cpu.search(queries, k, wanted)
         with self._lock:
-            found = self.candidates.search(queries, min(k * self.depth, len(vectors)))[1]
+            found = self.candidates.search(queries, min(k * self.depth, _MOST_FOUND, len(vectors)))[1]
         similarities, rows = rerank(queries, vectors, np.asarray(found), k)
         if (rows[:, min(k, len(vectors)) - 1] < 0).any():
             return self.cpu.search(queries, k)

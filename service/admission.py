@@ -24,7 +24,7 @@ class Admission:
         workers: Workers = scope["app"].state.service.workers
         with contextlib.ExitStack() as stack:
             try:
-                stack.enter_context(workers.admitted())
+                stack.enter_context(workers.admitted(scope.get("client")))
             except OverloadedError as error:
                 await refuse(error, scope, receive, send)
                 return

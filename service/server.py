@@ -42,7 +42,10 @@ def _serve_by_processes(settings: Settings) -> None:
     config = _Config("service.app:create_app_from_environment", settings, settings.workers)
     bound = config.bind_socket()
     if sys.platform == "linux":  # others do not deal connections out
-        bound = _ShareOfPort.of(bound)
+        try:
+            bound = _ShareOfPort.of(bound)
+        except OSError as error:
+            sys.exit(f"{error}: another service begins to listen there")
     _say_where(bound)
     Multiprocess(config, sockets=[bound]).run()
 
@@ -53,12 +56,31 @@ class _ShareOfPort(socket.socket):
     Of one socket that all accept from, whichever wakes first takes all that wait, be it busy or idle.
     """
 
+    _mark: socket.socket
+
     @classmethod
     def of(cls, bound: socket.socket) -> _ShareOfPort:
-        """In place of ``bound``, which made sure that nobody else listens there."""
+        """In place of ``bound``, which made sure that nobody else listens there.
+
+        Nor begins to: until the first process listens, the system would let another service of the same user join. A
+        name that only one socket of a network can have, gone with its process, tells them apart. Raises OSError.
+        """
         family, address = bound.family, bound.getsockname()
-        bound.close()
-        return cls.at(family, address)
+        mark = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            mark.bind(f"\0nearpose {address[0]} {address[1]}")
+            bound.close()
+            share = cls.at(family, address)
+        except OSError:
+            mark.close()
+            raise
+        share._mark = mark
+        return share
+
+    def close(self) -> None:
+        if hasattr(self, "_mark"):
+            self._mark.close()
+        super().close()
 
     @classmethod
     def at(cls, family: socket.AddressFamily, address: Any) -> _ShareOfPort:

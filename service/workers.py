@@ -6,6 +6,9 @@ can be answered, whoever waited would only wait in vain: the limit falls to a fe
 refused at once. So the latency of what is accepted stays bounded, whatever comes. ("Fail at Scale", ACM Queue 13(8),
 2015, knows overload by the line that stands alone. That ends when the refusals have emptied the line, and the next
 requests wait long again, until the line has stood: what is asked does not waver so.)
+
+What is asked is what reaches the threads, and whom the line refuses: each connection once in the time after which it is
+told to ask again. Who asks again at once would otherwise keep up by himself an overload that is over.
 """
 
 from __future__ import annotations
@@ -15,8 +18,9 @@ import contextlib
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TypeVar
 
 from index.schema import NearposeError
@@ -31,7 +35,9 @@ _STANDING_TURNS = 25.0
 # As often as could be answered, over the last second or so: beyond it is overload. Chance alone makes a tenth.
 _TOO_OFTEN = 1.15
 _OVERLOAD_TURNS = 3.0  # and under overload, or slow calls would have no successor in line
-_RECENT_S = 1.0
+RETRY_S = 1  # after which who is refused may ask again
+_RECENT_S, _RECENT_TURNS = 1.0, 50.0  # whichever is longer: of few calls chance makes any rate
+_OUTLIER = 10.0  # times the mean: a stall of all threads says little about what a call takes
 
 
 class OverloadedError(NearposeError):
@@ -66,11 +72,12 @@ class Workers:
         self._size, self._waiting, self._burst_s, self._overload_s = size, waiting, burst_s, overload_s
         self._observe_waiting = observe_waiting
         self._running = 0
-        self._line: deque[tuple[float, asyncio.Future[None]]] = deque()
+        self._line: deque[_Place] = deque()
         self._last_empty = self._last_release = time.monotonic()
         self._all_busy = False  # since the last release: its thread was taken at once
         self._interval = _Mean()  # seconds from one call's end to the next one's, while all threads are busy
-        self._asked = _Rate()  # refused ones included: clients that ask again at once keep up an overload
+        self._asked = _Rate()
+        self._refused = _Refused()
         self._admitted = 0
 
     @property
@@ -84,12 +91,16 @@ class Workers:
         return len(self._line)
 
     @contextlib.contextmanager
-    def admitted(self) -> Iterator[None]:
-        """Holds a place for a request from before its body is read to its answer.
+    def admitted(self, client: Hashable) -> Iterator[None]:
+        """Holds a place for a request of ``client`` (its connection) from before its body is read to its answer.
 
         Raises OverloadedError where its turn would come too late, as far as the time that the others take tells.
         """
-        self._check_admits()
+        try:
+            self._check_admits()
+        except OverloadedError:
+            self._note_refused(client)
+            raise
         self._admitted += 1
         try:
             yield
@@ -97,23 +108,30 @@ class Workers:
             self._admitted -= 1
 
     def _check_admits(self) -> None:
-        now = time.monotonic()
-        self._asked.count(now)
         before = max(len(self._line), self._admitted - self._running)  # those that still send their bodies included
         if before >= self._waiting + self._size - self._running:
             raise OverloadedError(f"{before} requests wait, which is the limit")
         if self._running < self._size:
             return
-        wait_s = before * self._interval.value
-        if wait_s > self._longest_wait(now):
+        wait_s = (before + 1) * self._interval.value
+        if wait_s > self._longest_wait(time.monotonic()):
             raise OverloadedError(f"{before} requests wait, its turn would come after {1000 * wait_s:.0f} ms, too late")
+
+    def _note_refused(self, client: Hashable) -> None:
+        now = time.monotonic()
+        if self._refused.is_first(client, now):
+            self._asked.count(now, self._recent_s())
+
+    def _recent_s(self) -> float:
+        return max(_RECENT_S, _RECENT_TURNS * self._interval.value)
 
     async def run(self, work: Callable[[], T]) -> T:
         """The result of ``work()``, done in a thread. Raises OverloadedError when its turn would come too late."""
+        self._asked.count(time.monotonic(), self._recent_s())
         await self._turn()
         loop = asyncio.get_running_loop()
         call = self._pool.submit(work)
-        call.add_done_callback(lambda _: _soon(loop, self._release))
+        call.add_done_callback(lambda _: _soon(loop, self._ended))
         return await asyncio.wrap_future(call)
 
     def close(self) -> None:
@@ -127,38 +145,43 @@ class Workers:
             return
         if len(self._line) >= self._waiting:
             raise OverloadedError(f"{len(self._line)} requests wait, which is the limit")
+        now = time.monotonic()
         if not self._line:
-            self._last_empty = time.monotonic()
-        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        entry = (time.monotonic(), place)
-        self._line.append(entry)
+            self._last_empty = now
+        place = _Place(now, self._longest_wait(now), asyncio.get_running_loop().create_future())
+        self._line.append(place)
         self._observe_waiting(len(self._line))
         try:
-            await place
+            await place.turn
         except asyncio.CancelledError:
-            if entry in self._line:
-                self._line.remove(entry)
+            if place in self._line:
+                self._line.remove(place)
                 self._observe_waiting(len(self._line))
-            elif place.done() and not place.cancelled() and place.exception() is None:
-                self._release()  # the turn had come: it goes to the next
+            elif place.is_its_turn():
+                self._pass_on()
             raise
 
-    def _release(self) -> None:
-        """Gives a free thread to the first in line that has not waited too long, and refuses those that have."""
+    def _ended(self) -> None:
+        """A call has ended: notes when, and passes its thread on."""
         now = time.monotonic()
         if self._all_busy:
             self._interval.add(now - self._last_release)
         self._last_release = now
-        longest = self._longest_wait(now)
+        self._pass_on()
+
+    def _pass_on(self) -> None:
+        """Gives a free thread to the first in line that has not waited too long, and refuses those that have."""
+        now = time.monotonic()
         while self._line:
-            since, place = self._line.popleft()
-            if place.cancelled():  # its task has not run since
+            place = self._line.popleft()
+            if place.turn.cancelled():  # its task has not run since
                 continue
-            if now - since <= longest:
-                place.set_result(None)
+            waited = now - place.since
+            if waited <= place.longest:
+                place.turn.set_result(None)
                 self._all_busy = True
                 break
-            place.set_exception(OverloadedError(f"its turn came after {1000 * (now - since):.0f} ms, too late"))
+            place.turn.set_exception(OverloadedError(f"its turn came after {1000 * waited:.0f} ms, too late"))
         else:
             self._running -= 1
             self._all_busy = False
@@ -169,15 +192,27 @@ class Workers:
     def _longest_wait(self, now: float) -> float:
         turn_s = self._interval.value
         least = max(self._overload_s, _OVERLOAD_TURNS * turn_s)
-        if self._asked.per_second(now) * turn_s > _TOO_OFTEN:
+        if self._asked.per_second(now, self._recent_s()) * turn_s > _TOO_OFTEN:
             return least
         if turn_s > 0 and now - self._last_empty > _STANDING_S and self._line:
             return max(least, min(_STANDING_TURNS * turn_s, self._burst_s))
         return max(least, self._burst_s)
 
 
+@dataclass(eq=False)
+class _Place:
+    """In line since, and for how long at most: a limit that falls is for those who come after."""
+
+    since: float
+    longest: float
+    turn: asyncio.Future[None]
+
+    def is_its_turn(self) -> bool:
+        return self.turn.done() and not self.turn.cancelled() and self.turn.exception() is None
+
+
 class _Mean:
-    """Of all values at first, then of the recent ones."""
+    """Of all values at first, then of the recent ones; of an outlier only as much as one may be trusted."""
 
     def __init__(self) -> None:
         self.value, self._count = 0.0, 0
@@ -185,23 +220,43 @@ class _Mean:
     def add(self, value: float) -> None:
         """One more value."""
         self._count += 1
-        self.value += max(_NEWEST, 1 / self._count) * (value - self.value)
+        newest = max(_NEWEST, 1 / self._count)
+        if newest == _NEWEST:
+            value = min(value, _OUTLIER * self.value)
+        self.value += newest * (value - self.value)
 
 
 class _Rate:
-    """How often something happens, the last second counting most."""
+    """How often something happens, the last moments counting most."""
 
     def __init__(self) -> None:
         self._per_second, self._since = 0.0, 0.0
 
-    def count(self, now: float) -> None:
-        """It happens."""
-        self._per_second = self.per_second(now) + 1 / _RECENT_S
+    def count(self, now: float, recent_s: float) -> None:
+        """It happens. ``recent_s``: how long it is remembered."""
+        self._per_second = self.per_second(now, recent_s) + 1 / recent_s
         self._since = now
 
-    def per_second(self, now: float) -> float:
+    def per_second(self, now: float, recent_s: float) -> float:
         """Times a second."""
-        return self._per_second * math.exp((self._since - now) / _RECENT_S)
+        return self._per_second * math.exp((self._since - now) / recent_s)
+
+
+class _Refused:
+    """Who has been refused in the current stretch of ``RETRY_S``."""
+
+    def __init__(self) -> None:
+        self._clients: set[Hashable] = set()
+        self._stretch = 0
+
+    def is_first(self, client: Hashable, now: float) -> bool:
+        """Whether ``client`` has not been refused before in this stretch; from now on it has."""
+        stretch = int(now / RETRY_S)
+        if stretch != self._stretch:
+            self._stretch, self._clients = stretch, set()
+        known = client in self._clients
+        self._clients.add(client)
+        return not known
 
 
 def _soon(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:

@@ -294,6 +294,32 @@ def test_connections_are_dealt_out_to_processes_that_are_there():
         wait_until(lambda: accepted(shares[1]) == 1)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not deal connections out")
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_a_port_at_which_nobody_listens_yet_is_not_shared_with_another_service(host):
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as bound:
+        try:
+            bound.bind((host, 0))
+        except OSError:
+            pytest.skip("no such address here")
+        address = bound.getsockname()
+        with _ShareOfPort.of(bound) as parent:
+            with socket.socket(family) as late:  # as uvicorn binds: the system allows it
+                late.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                late.bind(address)
+                with pytest.raises(OSError, match="Address already in use"):
+                    _ShareOfPort.of(late)
+            with pickle.loads(pickle.dumps(parent)) as share:  # one of its processes, and one that replaces it
+                share.listen()
+            with pickle.loads(pickle.dumps(parent)) as share:
+                share.listen()
+    with socket.socket(family) as bound:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+        _ShareOfPort.of(bound).close()
+
+
 def listeners(port: int) -> int:
     """How many sockets listen there (proc(5): state 0A is LISTEN)."""
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]

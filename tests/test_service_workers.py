@@ -86,8 +86,8 @@ def test_calls_wait_their_turn_and_are_all_done():
     assert (max(seen), seen[-1]) == (7, 0)
 
 
-def admit(workers) -> None:
-    with workers.admitted():
+def admit(workers, client="a client") -> None:
+    with workers.admitted(client):
         pass
 
 
@@ -111,7 +111,7 @@ def test_a_full_line_takes_no_more():
 def test_those_that_still_send_their_bodies_count():
     async def scenario(workers):
         held = Held()
-        with workers.admitted(), workers.admitted(), workers.admitted():
+        with workers.admitted(None), workers.admitted(None), workers.admitted(None):
             call = asyncio.create_task(workers.run(held))
             await settled()
             with pytest.raises(OverloadedError, match="2 requests wait"):
@@ -127,46 +127,52 @@ def test_those_that_still_send_their_bodies_count():
 def test_a_burst_may_wait_longer_than_a_standing_line(clock):
     async def scenario(workers):
         await calls_of(0.001, workers, clock)
-        first, second = Held(), Held()
-        running = asyncio.create_task(workers.run(first))
+        held = [Held() for _ in range(4)]
+        running = asyncio.create_task(workers.run(held[0]))
         await settled()
-        patient = asyncio.create_task(workers.run(second))
+        in_burst = asyncio.create_task(workers.run(held[1]))
         await settled()
         clock.now += 0.09  # the line was empty 90 ms ago: a burst
-        admit(workers)
-        first.go.set()
-        await running
-        await until(lambda: workers.waiting == 0)
-        late = asyncio.create_task(workers.run(lambda: "late"))
+        also_in_burst = asyncio.create_task(workers.run(held[2]))
         await settled()
-        clock.now += 0.4  # the line has stood for more than 100 ms, and calls take less than 50
-        second.go.set()
-        assert await patient == "done"
-        with pytest.raises(OverloadedError, match="its turn came after 400 ms, too late"):
-            await late
+        clock.now += 0.02
+        in_standing_line = asyncio.create_task(workers.run(held[3]))
+        await settled()
+        clock.now += 0.3
+        held[0].go.set()
+        assert await running == "done"
+        held[1].go.set()
+        held[2].go.set()
+        assert await asyncio.gather(in_burst, also_in_burst) == ["done", "done"]
+        with pytest.raises(OverloadedError, match="its turn came after 300 ms, too late"):
+            await in_standing_line
         await until(lambda: workers.running == 0)
         assert await workers.run(lambda: "as before") == "as before"
 
     run(scenario, overload_s=0.005)
 
 
-def test_a_standing_line_may_wait_as_long_as_slow_calls_take(clock):
+@pytest.mark.parametrize(("turns", "admitted"), [(24, True), (26, False)])
+def test_a_standing_line_may_wait_as_long_as_slow_calls_take(clock, turns, admitted):
     async def scenario(workers):
         await calls_of(0.2, workers, clock)
-        held = [Held() for _ in range(3)]
-        first, in_time, late = (asyncio.create_task(workers.run(one)) for one in held)
+        first, second = Held(), Held()
+        calls = [asyncio.create_task(workers.run(first)), asyncio.create_task(workers.run(second))]
         await settled()
-        clock.now += 4.9  # 25 times 200 ms are not over yet
-        held[0].go.set()
-        assert await first == "done"
-        await until(lambda: workers.waiting == 1)
-        clock.now += 20
-        held[1].go.set()
-        assert await in_time == "done"
-        with pytest.raises(OverloadedError, match="its turn came after 24900 ms, too late"):
-            await late
+        clock.now += 0.2  # the line stands
+        with contextlib.ExitStack() as stack:
+            for _ in range(turns):  # with those that run and wait
+                stack.enter_context(workers.admitted(None))
+            if admitted:
+                admit(workers)
+            else:
+                with pytest.raises(OverloadedError, match="25 requests wait, its turn would come after 5200 ms"):
+                    admit(workers)
+        for held in (first, second):
+            held.go.set()
+        await asyncio.gather(*calls)
 
-    run(scenario, overload_s=0.005, burst_s=60)
+    run(scenario, overload_s=0.005, burst_s=60, waiting=100)
 
 
 async def calls_of(seconds, workers, clock, count=60) -> None:
@@ -183,16 +189,11 @@ async def calls_of(seconds, workers, clock, count=60) -> None:
         await until(lambda left=left: workers.waiting + workers.running == left)
 
 
-def asked(workers, clock, per_second, seconds=5) -> int:
-    """Requests at regular moments, none of which keeps a place; how many were refused."""
-    refused = 0
+def asked(workers, clock, per_second, seconds=5) -> None:
+    """Requests at regular moments, as far as the limits know of them."""
     for _ in range(int(per_second * seconds)):
         clock.now += 1 / per_second
-        try:
-            admit(workers)
-        except OverloadedError:
-            refused += 1
-    return refused
+        workers._asked.count(clock.now, workers._recent_s())
 
 
 @pytest.mark.parametrize(
@@ -201,7 +202,7 @@ def asked(workers, clock, per_second, seconds=5) -> int:
 def test_more_than_can_be_answered_waits_for_a_short_time_only(clock, per_second, overloaded):
     async def scenario(workers):
         await calls_of(0.01, workers, clock)  # a hundred a second
-        assert asked(workers, clock, per_second) == 0  # as long as a thread is free
+        asked(workers, clock, per_second)
         first, second = Held(), Held()
         running, waiting = (asyncio.create_task(workers.run(one)) for one in (first, second))
         await settled()
@@ -226,10 +227,10 @@ def test_overload_lasts_as_long_as_too_much_is_asked_though_refusals_empty_the_l
             held = Held()
             call = asyncio.create_task(workers.run(held))
             await settled()
-            for _ in range(5):  # 4 before it are 40 ms
-                stack.enter_context(workers.admitted())
+            for _ in range(4):  # 4 turns are 40 ms
+                stack.enter_context(workers.admitted(None))
             assert workers.waiting == 0
-            with pytest.raises(OverloadedError, match="4 requests wait, its turn would come after 40 ms"):
+            with pytest.raises(OverloadedError, match="3 requests wait, its turn would come after 40 ms"):
                 admit(workers)
             clock.now += 5  # a pause
             admit(workers)
@@ -239,17 +240,86 @@ def test_overload_lasts_as_long_as_too_much_is_asked_though_refusals_empty_the_l
     run(scenario, overload_s=0.03, waiting=100)
 
 
+@pytest.mark.parametrize("connections", [8, 1000])
+def test_who_asks_again_at_once_does_not_keep_up_an_overload_by_himself(clock, connections):
+    """Eighty a second are answered, of a hundred that can be; who is refused asks a thousand times a second."""
+
+    async def scenario(workers):
+        await calls_of(0.01, workers, clock)
+        asked(workers, clock, 200)
+        held = Held()
+        call = asyncio.create_task(workers.run(held))
+        await settled()
+        with contextlib.ExitStack() as stack:
+            for _ in range(4):
+                stack.enter_context(workers.admitted(None))
+            for answered in range(5 * 80):
+                asked(workers, clock, 80, seconds=1 / 80)
+                for again in range(12):
+                    with contextlib.suppress(OverloadedError):
+                        admit(workers, (12 * answered + again) % connections)
+        assert (workers._longest_wait(clock.now) < 0.5) == (connections == 1000)
+        held.go.set()
+        await call
+
+    run(scenario, overload_s=0.03, waiting=100)
+
+
+def test_a_limit_that_falls_is_for_those_who_come_after(clock):
+    async def scenario(workers):
+        await calls_of(0.01, workers, clock)
+        first, second = Held(), Held()
+        running, in_line = (asyncio.create_task(workers.run(one)) for one in (first, second))
+        await settled()
+        for client in range(500):
+            workers._note_refused(client)
+        after = asyncio.create_task(workers.run(lambda: "too late"))
+        await settled()
+        clock.now += 0.1
+        first.go.set()
+        second.go.set()
+        assert await asyncio.gather(running, in_line) == ["done", "done"]
+        with pytest.raises(OverloadedError, match="its turn came after 100 ms, too late"):
+            await after
+
+    run(scenario, overload_s=0.03, waiting=100)
+
+
+def test_one_stall_is_no_news_of_what_calls_take(clock):
+    async def scenario(workers):
+        await calls_of(0.01, workers, clock)
+        await calls_of(5, workers, clock, count=2)  # one interval of it: the first call follows nothing
+        assert workers._interval.value == pytest.approx(0.0127)
+        await calls_of(0.05, workers, clock, count=200)  # they do take longer now
+        assert workers._interval.value == pytest.approx(0.05, rel=0.01)
+
+    run(scenario, waiting=100, burst_s=60)
+
+
+def test_few_calls_are_looked_at_for_longer(clock):
+    """Four in a second of two calls a second would be overload, if the last second were all that counts."""
+
+    async def scenario(workers):
+        await calls_of(0.5, workers, clock)
+        asked(workers, clock, 1.6, seconds=200)
+        asked(workers, clock, 1000, seconds=0.004)
+        assert workers._longest_wait(clock.now) == 60
+
+    run(scenario, burst_s=60)
+
+
 def test_slow_calls_have_a_successor_in_line_though_too_much_is_asked(clock):
     async def scenario(workers):
         await calls_of(0.2, workers, clock)
-        asked(workers, clock, 20)
+        asked(workers, clock, 20, seconds=20)
         first, second = Held(), Held()
         running, waiting = (asyncio.create_task(workers.run(one)) for one in (first, second))
         await settled()
-        clock.now += 0.6  # three times 200 ms, which the mean follows
+        clock.now += 0.59  # three times 200 ms
         first.go.set()
         second.go.set()
         assert await asyncio.gather(running, waiting) == ["done", "done"]
+        assert workers._longest_wait(clock.now) < 1
 
     run(scenario, overload_s=0.005, burst_s=60, waiting=100)
 
@@ -265,10 +335,10 @@ def test_whose_turn_would_come_too_late_is_refused_at_once(clock):
             await calls[done]
             await until(lambda expected=2 - done: workers.waiting == expected)
         with contextlib.ExitStack() as stack:  # one interval of 100 ms
-            for _ in range(5):
-                stack.enter_context(workers.admitted())
-            with pytest.raises(OverloadedError, match="4 requests wait, its turn would come after 400 ms"):
-                stack.enter_context(workers.admitted())
+            for _ in range(4):
+                stack.enter_context(workers.admitted(None))
+            with pytest.raises(OverloadedError, match="3 requests wait, its turn would come after 400 ms"):
+                stack.enter_context(workers.admitted(None))
         for one in held:
             one.go.set()
         await asyncio.gather(*calls[2:])
@@ -295,7 +365,7 @@ def test_uploads_are_bounded_while_threads_are_free():
     async def scenario(workers):
         with contextlib.ExitStack() as stack:
             for _ in range(3):
-                stack.enter_context(workers.admitted())
+                stack.enter_context(workers.admitted(None))
             with pytest.raises(OverloadedError, match="3 requests wait, which is the limit"):
                 admit(workers)
         admit(workers)
