@@ -3,6 +3,7 @@
 #   docker build --target service-gpu -t nearpose-service:gpu .     answers, on an NVIDIA GPU
 #   docker build --target trainer -t nearpose-trainer .             rebuilds the index, on CPUs
 #   docker build --target trainer-gpu -t nearpose-trainer:gpu .     the same, on NVIDIA GPUs
+# podman build takes them as well, with --format docker for the health check.
 # Each runs as user 10001 and writes to nothing but its volumes and /tmp.
 
 FROM python:3.11-slim AS base
@@ -42,8 +43,10 @@ ENTRYPOINT ["python", "-m", "trainer"]
 CMD ["rebuild", "/captures", "/run/nearpose"]
 
 FROM training AS trainer
+# Where PyTorch's builds for CPUs are: its own index or a mirror of it.
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
-RUN pip install --index-url https://download.pytorch.org/whl/cpu "torch>=2.4" "torchvision>=0.19" && \
+RUN pip install --index-url "$TORCH_INDEX" "torch>=2.4" "torchvision>=0.19" && \
     pip install ".[trainer,sfm,milvus]" && \
     pip freeze | grep -o '^nvidia-[^=]*' | xargs pip uninstall --yes faiss-gpu && \
     pip install --no-deps "faiss-cpu>=1.9"
