@@ -32,7 +32,7 @@ from service.engine import UnknownFrameError
 from service.enrolment.file import EnrolmentUnavailableError, StorageFullError
 from service.enrolment.store import KeyReusedError, UnknownObjectError
 from service.live import DrainingError, NotReadyError
-from service.workers import RETRY_S, OverloadedError
+from service.workers import OverloadedError
 
 logger = logging.getLogger(__name__)
 
@@ -195,7 +195,7 @@ _KINDS: dict[type[Exception], tuple[int, str, str, str | None]] = {
     NoDraftError: (404, "no-draft", "There is no box to propose", None),
     StorageFullError: (507, "storage-full", "There is no room for more", None),
 }
-_HEADERS = {503: {"Retry-After": str(RETRY_S)}}
+_HEADERS = {503: {"Retry-After": "1"}}
 
 
 def problem_from_error(error: Exception) -> Problem:

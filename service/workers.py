@@ -7,8 +7,8 @@ refused at once. So the latency of what is accepted stays bounded, whatever come
 2015, knows overload by the line that stands alone. That ends when the refusals have emptied the line, and the next
 requests wait long again, until the line has stood: what is asked does not waver so.)
 
-What is asked is what reaches the threads, and whom the line refuses: each connection once in the time after which it is
-told to ask again. Who asks again at once would otherwise keep up by himself an overload that is over.
+What is asked is what reaches the line, and what is refused before: of a connection at most once in a tenth of a second.
+A few who ask again at once would otherwise keep up by themselves an overload that is over.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _STANDING_TURNS = 25.0
 # As often as could be answered, over the last second or so: beyond it is overload. Chance alone makes a tenth.
 _TOO_OFTEN = 1.15
 _OVERLOAD_TURNS = 3.0  # and under overload, or slow calls would have no successor in line
-RETRY_S = 1  # after which who is refused may ask again
+_AGAIN_S = 0.1
 _RECENT_S, _RECENT_TURNS = 1.0, 50.0  # whichever is longer: of few calls chance makes any rate
 _OUTLIER = 10.0  # times the mean: a stall of all threads says little about what a call takes
 
@@ -148,7 +148,7 @@ class Workers:
         now = time.monotonic()
         if not self._line:
             self._last_empty = now
-        place = _Place(now, self._longest_wait(now), asyncio.get_running_loop().create_future())
+        place = _Place(now, asyncio.get_running_loop().create_future())
         self._line.append(place)
         self._observe_waiting(len(self._line))
         try:
@@ -172,12 +172,13 @@ class Workers:
     def _pass_on(self) -> None:
         """Gives a free thread to the first in line that has not waited too long, and refuses those that have."""
         now = time.monotonic()
+        longest = self._longest_wait(now)
         while self._line:
             place = self._line.popleft()
             if place.turn.cancelled():  # its task has not run since
                 continue
             waited = now - place.since
-            if waited <= place.longest:
+            if waited <= longest:
                 place.turn.set_result(None)
                 self._all_busy = True
                 break
@@ -201,10 +202,9 @@ class Workers:
 
 @dataclass(eq=False)
 class _Place:
-    """In line since, and for how long at most: a limit that falls is for those who come after."""
+    """In line."""
 
     since: float
-    longest: float
     turn: asyncio.Future[None]
 
     def is_its_turn(self) -> bool:
@@ -243,7 +243,7 @@ class _Rate:
 
 
 class _Refused:
-    """Who has been refused in the current stretch of ``RETRY_S``."""
+    """Who has been refused in the current tenth of a second."""
 
     def __init__(self) -> None:
         self._clients: set[Hashable] = set()
@@ -251,7 +251,7 @@ class _Refused:
 
     def is_first(self, client: Hashable, now: float) -> bool:
         """Whether ``client`` has not been refused before in this stretch; from now on it has."""
-        stretch = int(now / RETRY_S)
+        stretch = int(now / _AGAIN_S)
         if stretch != self._stretch:
             self._stretch, self._clients = stretch, set()
         known = client in self._clients
