@@ -205,7 +205,7 @@ class _OpenVinoRuntime(_Runtime):
         super().__init__(spec)
         if GRAPH not in spec.files:
             raise ForeignArtifactError(folder, "holds weights alone: export it for the CPU (python -m trainer export)")
-        precision = "bf16" if bfloat16 and _has_bfloat16() else "f32"
+        precision = "bf16" if bfloat16 and _takes_bfloat16() else "f32"
         self._model = _compiled(folder / GRAPH, precision, all_cores=not many_callers)
         pixels = np.zeros((1, spec.input_size, spec.input_size, 3), np.uint8)
         if many_callers and _fastest(self._model, pixels) > _WORTH_ALL_CORES_S:
@@ -229,10 +229,15 @@ def _compiled(graph: Path, precision: str, *, all_cores: bool) -> openvino.Compi
     return ov.Core().compile_model(graph, "CPU", options)
 
 
-def _has_bfloat16() -> bool:
+def has_bfloat16() -> bool:
+    """Whether OpenVINO computes in bfloat16 on this CPU."""
     import openvino as ov
 
-    has = "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def _takes_bfloat16() -> bool:
+    has = has_bfloat16()
     if not has:
         logger.warning("device openvino-bf16: this CPU has no bfloat16, the encoder runs in float32")
     return has

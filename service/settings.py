@@ -96,15 +96,20 @@ class Settings(ServerSettings):
         description="folder of pictures to try on the page: `<name>/image.jpg` and `fields.json`, or one such folder",
     )
     workers: int = Field(default=1, ge=1, le=256, description="processes; they share the index's vectors and the port")
-    threads: int = Field(default=4, ge=1, le=256, description="pictures that a process works on at the same time")
+    threads: int = Field(
+        default=0,
+        ge=0,
+        le=256,
+        description="pictures that a process works on at the same time; 0: as many as it has cores, four at most",
+    )
     waiting: int = Field(
         default=64, ge=0, description="requests that may wait for a thread; more are answered with 503"
     )
     burst_ms: float = Field(default=500, ge=0, description="longest wait for a thread; then 503")
     overload_ms: float = Field(
-        default=20,
+        default=10,
         ge=0,
-        description="the same while more is asked than can be answered, by a seventh; three may wait however slow they "
+        description="the same while more is asked than can be answered, by a seventh; one may wait however slow they "
         "are, and 25 in a line that stands otherwise, within --burst-ms",
     )
 

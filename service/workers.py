@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator
@@ -27,6 +28,7 @@ from index.schema import NearposeError
 
 T = TypeVar("T")
 
+_MOST_THREADS = 4  # Python's lock lets hardly more of them work at the same time
 _STANDING_S = 0.1  # a line that was not empty for so long is no burst
 _NEWEST = 0.03  # what the newest value counts in a mean
 # Turns of the threads, which may be waited in a line that stands. At four fifths of what can be answered chance alone
@@ -34,7 +36,7 @@ _NEWEST = 0.03  # what the newest value counts in a mean
 _STANDING_TURNS = 25.0
 # As often as could be answered, over the last second or so: beyond it is overload. Chance alone makes a tenth.
 _TOO_OFTEN = 1.15
-_OVERLOAD_TURNS = 3.0  # and under overload, or slow calls would have no successor in line
+_OVERLOAD_TURNS = 1.5  # and under overload: one in line for when a thread is free, or it would stand idle
 _AGAIN_S = 0.1
 _RECENT_S, _RECENT_TURNS = 1.0, 50.0  # whichever is longer: of few calls chance makes any rate
 _OUTLIER = 10.0  # times the mean: a stall of all threads says little about what a call takes
@@ -51,11 +53,11 @@ class Workers:
     until it ends.
 
     Args:
-        size: threads.
+        size: threads; 0: as many as there are cores for this process, four at most.
         waiting: the most calls in line, whatever their wait: each holds its picture in memory.
-        burst_s: the longest wait, unless three turns of the threads take longer.
-        overload_s: the longest wait where more is asked than can be answered, by a seventh, unless three turns take
-            longer; and where the line has not been empty for a tenth of a second, unless 25 turns do, at most
+        burst_s: the longest wait, unless a turn and a half of the threads take longer.
+        overload_s: the longest wait where more is asked than can be answered, by a seventh, unless a turn and a half
+            take longer; and where the line has not been empty for a tenth of a second, unless 25 turns do, at most
             ``burst_s``.
         observe_waiting: is told how many are in line, whenever that changes.
     """
@@ -65,9 +67,10 @@ class Workers:
         size: int,
         waiting: int,
         burst_s: float = 0.5,
-        overload_s: float = 0.02,
+        overload_s: float = 0.01,
         observe_waiting: Callable[[int], None] = lambda calls: None,
     ) -> None:
+        size = size or min(_MOST_THREADS, _cores())
         self._pool = ThreadPoolExecutor(size, thread_name_prefix="worker")
         self._size, self._waiting, self._burst_s, self._overload_s = size, waiting, burst_s, overload_s
         self._observe_waiting = observe_waiting
@@ -257,6 +260,10 @@ class _Refused:
         known = client in self._clients
         self._clients.add(client)
         return not known
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _soon(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:

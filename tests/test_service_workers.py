@@ -312,7 +312,7 @@ def test_slow_calls_have_a_successor_in_line_though_too_much_is_asked(clock):
         first, second = Held(), Held()
         running, waiting = (asyncio.create_task(workers.run(one)) for one in (first, second))
         await settled()
-        clock.now += 0.59  # three times 200 ms
+        clock.now += 0.29  # one and a half times 200 ms
         first.go.set()
         second.go.set()
         assert await asyncio.gather(running, waiting) == ["done", "done"]
@@ -332,9 +332,9 @@ def test_whose_turn_would_come_too_late_is_refused_at_once(clock):
             await calls[done]
             await until(lambda expected=2 - done: workers.waiting == expected)
         with contextlib.ExitStack() as stack:  # one interval of 100 ms
-            for _ in range(4):
+            for _ in range(3):
                 stack.enter_context(workers.admitted(None))
-            with pytest.raises(OverloadedError, match="3 requests wait, its turn would come after 400 ms"):
+            with pytest.raises(OverloadedError, match="2 requests wait, its turn would come after 300 ms"):
                 stack.enter_context(workers.admitted(None))
         for one in held:
             one.go.set()
@@ -356,6 +356,21 @@ def test_idle_time_is_no_interval(clock):
         assert workers._interval.value == 0
 
     run(scenario)
+
+
+def test_by_itself_it_takes_a_thread_a_core_four_at_most(monkeypatch):
+    for cores, taken in ((1, 1), (3, 3), (64, 4)):
+        monkeypatch.setattr(module, "_cores", lambda cores=cores: cores)
+
+        async def scenario(workers, taken=taken):
+            held = Held()
+            calls = [asyncio.create_task(workers.run(held)) for _ in range(6)]
+            await settled()
+            assert (workers.running, workers.waiting) == (taken, 6 - taken)
+            held.go.set()
+            await asyncio.gather(*calls)
+
+        run(scenario, size=0)
 
 
 def test_uploads_are_bounded_while_threads_are_free():
