@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 _untyped: Any = faiss  # its stubs do not know all of it
 
 _FLAT_DEPTH = 2  # candidates for each neighbour: float16 seldom changes more of the order
+_USUAL_K = 20
 _MOST_FOUND = 2048  # neighbours that a GPU index finds at once
 _ENOUGH = (
     16  # candidates for each neighbour: a deeper search is cut short to what a GPU finds, not one to less than this
@@ -31,7 +32,10 @@ _ENOUGH = (
 
 @dataclass(frozen=True, eq=False)
 class OnGpu:
-    """Candidates of a FAISS index on GPUs, re-ranked by the originals of ``cpu``, which answers filtered searches."""
+    """Candidates of a FAISS index on GPUs, re-ranked by the originals of ``cpu``, which answers filtered searches.
+
+    ``depth`` candidates for each neighbour, as far as a GPU finds so many.
+    """
 
     candidates: Any
     cpu: Flat | Reranked
@@ -41,7 +45,7 @@ class OnGpu:
     def search(self, queries: Vectors, k: int, wanted: Wanted | None = None) -> tuple[Vectors, Rows]:
         """As ``Engine.search``."""
         vectors = self.cpu.vectors
-        if wanted is not None or k * min(self.depth, _ENOUGH) > _MOST_FOUND:
+        if wanted is not None or k > _MOST_FOUND:
             return self.cpu.search(queries, k, wanted)
         with self._lock:
             found = self.candidates.search(queries, min(k * self.depth, _MOST_FOUND, len(vectors)))[1]
@@ -73,7 +77,13 @@ def engine_on(device: str, engine: Flat | Reranked) -> Engine:
     if (count := _pq_bytes(engine)) is not None and count not in PQ_BYTES:  # built before builds saw to that
         logger.warning("FAISS's GPUs know no ivf-pq of %d bytes a vector: it is searched on the CPU; build anew", count)
         return engine
-    return OnGpu(*_moved(engine))
+    moved = OnGpu(*_moved(engine))
+    if (deepest := _MOST_FOUND // moved.depth) < _USUAL_K:
+        logger.warning(
+            "beyond %d neighbours a GPU finds %d candidates, not %d for each: a little less recall than promised",
+            *(deepest, _MOST_FOUND, moved.depth),
+        )
+    return moved
 
 
 def _is_graph(engine: Flat | Reranked) -> bool:

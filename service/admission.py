@@ -10,6 +10,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.problems import refuse
 from service.workers import OverloadedError, Workers
 
+CONNECTION = "nearpose.connection"  # in a scope: the other end of the socket; "client" is whom a proxy speaks for
+
 
 class Admission:
     """Refuses a POST where its work would wait too long for a thread, before its body is read."""
@@ -18,13 +20,14 @@ class Admission:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] != "POST":
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         workers: Workers = scope["app"].state.service.workers
+        client = scope.get(CONNECTION, scope.get("client"))
         with contextlib.ExitStack() as stack:
             try:
-                stack.enter_context(workers.admitted(scope.get("client")))
+                stack.enter_context((workers.admitted if scope["method"] == "POST" else workers.unadmitted)(client))
             except OverloadedError as error:
                 await refuse(error, scope, receive, send)
                 return

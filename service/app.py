@@ -36,7 +36,7 @@ from service.routing import Running, Service
 from service.settings import Settings
 from service.stack import add_middlewares
 from service.tracing import trace
-from service.workers import Workers
+from service.workers import Workers, own_threads
 
 _DESCRIPTION = """
 One picture of an object in; out come the nearest known views, which known object it is, and where and how it stands:
@@ -143,7 +143,9 @@ async def _lifespan(settings: Settings, open_encoder: EncoderOpener, app: FastAP
         settings.device,
     )
     waits_s = settings.burst_ms / 1000, settings.overload_ms / 1000
-    workers = Workers(settings.threads, settings.waiting, *waits_s, metrics.set_waiting)
+    workers = Workers(
+        settings.threads or own_threads(settings.workers), settings.waiting, *waits_s, metrics.set_waiting
+    )
     enroller = Enroller(live, enrolment, settings.max_pixels)
     engine = Engine(live, settings.max_pixels)
     app.state.service = Service(live, engine, workers, enrolment, enroller, metrics, tracing)

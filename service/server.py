@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.supervisors import Multiprocess
 
+from service.admission import CONNECTION
 from service.app import SETTINGS, create_app
 from service.logs import log_config
 from service.metrics import shared_metrics
@@ -45,7 +46,7 @@ def _serve_by_processes(settings: Settings) -> None:
         try:
             bound = _ShareOfPort.of(bound)
         except OSError as error:
-            sys.exit(f"{error}: another service begins to listen there")
+            sys.exit(f"{error}: the address {bound.getsockname()}")
     _say_where(bound)
     Multiprocess(config, sockets=[bound]).run()
 
@@ -62,8 +63,8 @@ class _ShareOfPort(socket.socket):
     def of(cls, bound: socket.socket) -> _ShareOfPort:
         """In place of ``bound``, which made sure that nobody else listens there.
 
-        Nor begins to: until the first process listens, the system would let another service of the same user join. A
-        name that only one socket of a network can have, gone with its process, tells them apart. Raises OSError.
+        Until the first process listens, the system would let another service with processes join at the same address:
+        a name that only one socket of a network can have, gone with its process, tells that one. Raises OSError.
         """
         family, address = bound.family, bound.getsockname()
         mark = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -150,6 +151,7 @@ class _Impatient(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._in_body = True
+        self.scope[CONNECTION] = self.client  # type: ignore[literal-required]  # a key of ours
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:

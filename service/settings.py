@@ -100,7 +100,7 @@ class Settings(ServerSettings):
         default=0,
         ge=0,
         le=256,
-        description="pictures that a process works on at the same time; 0: as many as it has cores, four at most",
+        description="pictures that a process works on at the same time; 0: its share of the cores, four at most",
     )
     waiting: int = Field(
         default=64, ge=0, description="requests that may wait for a thread; more are answered with 503"

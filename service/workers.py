@@ -7,8 +7,8 @@ refused at once. So the latency of what is accepted stays bounded, whatever come
 2015, knows overload by the line that stands alone. That ends when the refusals have emptied the line, and the next
 requests wait long again, until the line has stood: what is asked does not waver so.)
 
-What is asked is what reaches the line, and what is refused before: of a connection at most once in a tenth of a second.
-A few who ask again at once would otherwise keep up by themselves an overload that is over.
+What is asked is counted as requests come. Who is refused and asks again within a tenth of a second is no new one: a few
+such clients would otherwise keep up by themselves an overload that is over.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -39,11 +40,26 @@ _TOO_OFTEN = 1.15
 _OVERLOAD_TURNS = 1.5  # and under overload: one in line for when a thread is free, or it would stand idle
 _AGAIN_S = 0.1
 _RECENT_S, _RECENT_TURNS = 1.0, 50.0  # whichever is longer: of few calls chance makes any rate
-_OUTLIER = 10.0  # times the mean: a stall of all threads says little about what a call takes
+# What is longer than so many means is taken for so long, once among so many: a stall of all threads says little about
+# what a call takes, but where a few of many calls are heavy they are most of the work.
+_OUTLIER, _RARE = 10.0, 100
 
 
 class OverloadedError(NearposeError):
     """More requests than can be answered in time."""
+
+
+@dataclass
+class _Request:
+    """What asks for a thread: whose it is, since when, and whether it was admitted and its body is still read."""
+
+    client: Hashable
+    since: float
+    is_admitted: bool
+    is_reading: bool
+
+
+_request: ContextVar[_Request | None] = ContextVar("request", default=None)
 
 
 class Workers:
@@ -53,7 +69,7 @@ class Workers:
     until it ends.
 
     Args:
-        size: threads; 0: as many as there are cores for this process, four at most.
+        size: threads.
         waiting: the most calls in line, whatever their wait: each holds its picture in memory.
         burst_s: the longest wait, unless a turn and a half of the threads take longer.
         overload_s: the longest wait where more is asked than can be answered, by a seventh, unless a turn and a half
@@ -70,18 +86,17 @@ class Workers:
         overload_s: float = 0.01,
         observe_waiting: Callable[[int], None] = lambda calls: None,
     ) -> None:
-        size = size or min(_MOST_THREADS, _cores())
         self._pool = ThreadPoolExecutor(size, thread_name_prefix="worker")
         self._size, self._waiting, self._burst_s, self._overload_s = size, waiting, burst_s, overload_s
         self._observe_waiting = observe_waiting
         self._running = 0
         self._line: deque[_Place] = deque()
-        self._last_empty = self._last_release = time.monotonic()
-        self._all_busy = False  # since the last release: its thread was taken at once
+        self._last_empty = self._busy_since = time.monotonic()
         self._interval = _Mean()  # seconds from one call's end to the next one's, while all threads are busy
+        self._body_s = _Mean()  # from a request's admission to its call
         self._asked = _Rate()
         self._refused = _Refused()
-        self._admitted = 0
+        self._reading = 0  # bodies
 
     @property
     def running(self) -> int:
@@ -99,39 +114,68 @@ class Workers:
 
         Raises OverloadedError where its turn would come too late, as far as the time that the others take tells.
         """
+        now = time.monotonic()
         try:
-            self._check_admits()
+            self._check_admits(now)
         except OverloadedError:
-            self._note_refused(client)
+            if self._running == self._size:  # or bodies that come slowly would look like work
+                self._count(client, now)
             raise
-        self._admitted += 1
+        self._count(client, now)
+        self._refused.forget(client)
+        self._reading += 1
+        request = _Request(client, now, is_admitted=True, is_reading=True)
         try:
-            yield
+            with _known(request):
+                yield
         finally:
-            self._admitted -= 1
+            self._end_of_body(request)
 
-    def _check_admits(self) -> None:
-        before = max(len(self._line), self._admitted - self._running)  # those that still send their bodies included
+    def unadmitted(self, client: Hashable) -> contextlib.AbstractContextManager[None]:
+        """A request of ``client`` that has no body, and asks for a place in line where it needs one."""
+        return _known(_Request(client, time.monotonic(), is_admitted=False, is_reading=False))
+
+    def _check_admits(self, now: float) -> None:
+        before = len(self._line) + self._reading
         if before >= self._waiting + self._size - self._running:
             raise OverloadedError(f"{before} requests wait, which is the limit")
-        if self._running < self._size:
-            return
-        wait_s = (before + 1) * self._interval.value
-        if wait_s > self._longest_wait(time.monotonic()):
+        # While its own body comes, others have their turn.
+        after_s = min(self._body_s.value, self._burst_s)
+        self._check_turn(before - (self._size - self._running), now, after_s)
+
+    def _check_turn(self, before: int, now: float, after_s: float = 0.0) -> None:
+        """Raises OverloadedError where the turn of who has ``before`` calls before it would come too late."""
+        wait_s = (before + 1) * self._interval.value - after_s
+        if before >= 0 and wait_s > self._longest_wait(now):
             raise OverloadedError(f"{before} requests wait, its turn would come after {1000 * wait_s:.0f} ms, too late")
 
-    def _note_refused(self, client: Hashable) -> None:
-        now = time.monotonic()
-        if self._refused.is_first(client, now):
+    def _count(self, client: Hashable, now: float) -> None:
+        if self._refused.is_new(client, now):
             self._asked.count(now, self._recent_s())
 
     def _recent_s(self) -> float:
         return max(_RECENT_S, _RECENT_TURNS * self._interval.value)
 
+    def _end_of_body(self, request: _Request) -> None:
+        if request.is_reading:
+            request.is_reading = False
+            self._reading -= 1
+
     async def run(self, work: Callable[[], T]) -> T:
         """The result of ``work()``, done in a thread. Raises OverloadedError when its turn would come too late."""
-        self._asked.count(time.monotonic(), self._recent_s())
-        await self._turn()
+        now = time.monotonic()
+        request = _request.get() or _Request(object(), now, is_admitted=False, is_reading=False)
+        if not request.is_admitted:
+            self._count(request.client, now)
+        if request.is_reading:
+            self._body_s.add(now - request.since)
+            self._end_of_body(request)
+        try:
+            await self._turn(is_admitted=request.is_admitted)
+        except OverloadedError:
+            self._refused.note(request.client, time.monotonic())
+            raise
+        self._refused.forget(request.client)
         loop = asyncio.get_running_loop()
         call = self._pool.submit(work)
         call.add_done_callback(lambda _: _soon(loop, self._ended))
@@ -141,14 +185,17 @@ class Workers:
         """Waits for the calls that run; those in line are dropped."""
         self._pool.shutdown(cancel_futures=True)
 
-    async def _turn(self) -> None:
+    async def _turn(self, *, is_admitted: bool) -> None:
         """Returns when a thread is free, which is then taken."""
+        now = time.monotonic()
         if self._running < self._size:
             self._running += 1
+            self._busy_since = now  # as far as all are
             return
         if len(self._line) >= self._waiting:
             raise OverloadedError(f"{len(self._line)} requests wait, which is the limit")
-        now = time.monotonic()
+        if not is_admitted:
+            self._check_turn(len(self._line), now)
         if not self._line:
             self._last_empty = now
         place = _Place(now, asyncio.get_running_loop().create_future())
@@ -167,9 +214,9 @@ class Workers:
     def _ended(self) -> None:
         """A call has ended: notes when, and passes its thread on."""
         now = time.monotonic()
-        if self._all_busy:
-            self._interval.add(now - self._last_release)
-        self._last_release = now
+        if self._running == self._size:
+            self._interval.add(now - self._busy_since)
+            self._busy_since = now
         self._pass_on()
 
     def _pass_on(self) -> None:
@@ -183,12 +230,10 @@ class Workers:
             waited = now - place.since
             if waited <= longest:
                 place.turn.set_result(None)
-                self._all_busy = True
                 break
             place.turn.set_exception(OverloadedError(f"its turn came after {1000 * waited:.0f} ms, too late"))
         else:
             self._running -= 1
-            self._all_busy = False
         self._observe_waiting(len(self._line))
         if not self._line:
             self._last_empty = now
@@ -214,18 +259,30 @@ class _Place:
         return self.turn.done() and not self.turn.cancelled() and self.turn.exception() is None
 
 
+@contextlib.contextmanager
+def _known(request: _Request) -> Iterator[None]:
+    """For what runs inside, in this task."""
+    token = _request.set(request)
+    try:
+        yield
+    finally:
+        _request.reset(token)
+
+
 class _Mean:
-    """Of all values at first, then of the recent ones; of an outlier only as much as one may be trusted."""
+    """Of all values at first, then of the recent ones."""
 
     def __init__(self) -> None:
-        self.value, self._count = 0.0, 0
+        self.value, self._count, self._since_outlier = 0.0, 0, _RARE
 
     def add(self, value: float) -> None:
         """One more value."""
         self._count += 1
+        self._since_outlier += 1
         newest = max(_NEWEST, 1 / self._count)
-        if newest == _NEWEST:
-            value = min(value, _OUTLIER * self.value)
+        if newest == _NEWEST and value > _OUTLIER * self.value:
+            value = value if self._since_outlier < _RARE else _OUTLIER * self.value
+            self._since_outlier = 0
         self.value += newest * (value - self.value)
 
 
@@ -246,24 +303,33 @@ class _Rate:
 
 
 class _Refused:
-    """Who has been refused in the current tenth of a second."""
+    """Who was refused less than a tenth of a second ago."""
 
     def __init__(self) -> None:
-        self._clients: set[Hashable] = set()
-        self._stretch = 0
+        self._last: dict[Hashable, float] = {}  # the oldest first
 
-    def is_first(self, client: Hashable, now: float) -> bool:
-        """Whether ``client`` has not been refused before in this stretch; from now on it has."""
-        stretch = int(now / _AGAIN_S)
-        if stretch != self._stretch:
-            self._stretch, self._clients = stretch, set()
-        known = client in self._clients
-        self._clients.add(client)
-        return not known
+    def is_new(self, client: Hashable, now: float) -> bool:
+        """Whether what ``client`` asks counts: not within a tenth of a second of a refusal. Notes that it asks."""
+        is_new = now - self._last.get(client, -math.inf) >= _AGAIN_S
+        self.note(client, now)
+        return is_new
+
+    def note(self, client: Hashable, now: float) -> None:
+        """``client`` is refused."""
+        self._last.pop(client, None)
+        self._last[client] = now
+        while now - next(iter(self._last.values())) >= _AGAIN_S:
+            del self._last[next(iter(self._last))]
+
+    def forget(self, client: Hashable) -> None:
+        """``client`` is admitted: what it asks next is new."""
+        self._last.pop(client, None)
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def own_threads(processes: int) -> int:
+    """Threads of each of so many processes, where nobody says how many: a core each, four at most, one at least."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(_MOST_THREADS, cores // processes))
 
 
 def _soon(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:

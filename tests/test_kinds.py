@@ -13,7 +13,7 @@ from index.__main__ import main
 from index.gpu import engine_on, gpu_count
 from index.growing import GrowingIndex
 from index.joined import JoinedIndex
-from index.kinds import KINDS, Effort, Flat, Plan, Reranked, train_candidates
+from index.kinds import KINDS, Effort, Flat, Plan, Reranked, inner_index, train_candidates
 from index.nearest import merged, nearest_stored
 from index.recall import SearchConfig, built, choose
 from index.schema import CorruptArtifactError, InvalidValueError
@@ -457,6 +457,27 @@ def test_ivf_pq_that_no_gpu_can_search_stays_on_the_cpu_and_it_is_said(monkeypat
     older = Reranked(before, vectors, EVERYTHING)
     assert engine_on("auto", older) is older
     assert "no ivf-pq of 5 bytes a vector: it is searched on the CPU" in caplog.text
+
+
+def test_a_search_deeper_than_a_gpu_finds_takes_what_it_finds(monkeypatch, caplog):
+    vectors = clustered(5000).astype(np.float16)
+    cpu = Reranked(built("ivf-sq", vectors, config("ivf-sq", reduce=16)), vectors, Effort(64, 256))
+    asked = []
+
+    class Candidates:  # as a GPU's: the CPU's own, as far as it may
+        def search(self, queries, k):
+            asked.append(k)
+            return cpu.candidates.search(queries, k)
+
+    monkeypatch.setattr("index.gpu.gpu_count", lambda: 1)
+    monkeypatch.setattr("index.gpu._moved", lambda engine: (Candidates(), engine, engine.effort.depth))
+    moved = engine_on("auto", cpu)
+    assert "beyond 8 neighbours a GPU finds 2048 candidates, not 256 for each" in caplog.text
+    inner_index(cpu.candidates).nprobe = 64
+    queries = clustered(50, seed=4)
+    found, exact = (one.search(queries, 20)[1] for one in (moved, Flat(vectors)))
+    assert asked == [2048]
+    assert share(found, exact) >= 0.95
 
 
 @pytest.mark.skipif(gpu_count() == 0, reason="no GPU that FAISS sees")

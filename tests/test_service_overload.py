@@ -1,0 +1,200 @@
+"""The line under load, in a time of its own: what is answered, who is refused, and that overload ends."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+from collections import Counter
+from concurrent.futures import Future
+
+import numpy as np
+import pytest
+
+from service import workers as module
+from service.workers import OverloadedError, Workers
+
+CALL_S = 0.02  # so that two threads answer a hundred a second
+
+
+class JumpingLoop(asyncio.SelectorEventLoop):
+    """Does not wait: its time jumps to when something is due."""
+
+    def __init__(self):
+        super().__init__()
+        self.now, select = 1000.0, self._selector.select
+
+        def jump(timeout):
+            self.now += timeout or 0
+            return select(0)
+
+        self._selector.select = jump
+
+    def time(self):
+        return self.now
+
+    monotonic = time
+
+
+class Pool:
+    """Threads whose work is a time that passes."""
+
+    def __init__(self, loop):
+        self.loop = loop
+
+    def submit(self, work):
+        done = Future()
+        self.loop.call_later(work(), done.set_result, None)
+        return done
+
+    def shutdown(self, **options):
+        pass
+
+
+class Load:
+    """Requests to ``workers``: when they began, and what became of each."""
+
+    def __init__(self, workers, loop):
+        self.workers, self.loop, self.seen = workers, loop, []
+        self.random = random.Random(0)
+
+    async def post(self, client, call_s=CALL_S, body_s=0.001) -> bool:
+        return await self._ask("post", client, call_s, body_s)
+
+    async def get(self, client, call_s=CALL_S) -> bool:
+        return await self._ask("get", client, call_s, 0)
+
+    async def _ask(self, method, client, call_s, body_s) -> bool:
+        start, outcome = self.loop.time(), f"{method} early"
+        place = (self.workers.admitted if method == "post" else self.workers.unadmitted)(client)
+        try:
+            with place:
+                outcome = f"{method} late"
+                await asyncio.sleep(body_s)
+                await self.workers.run(lambda: call_s)
+                outcome = f"{method} answered"
+        except OverloadedError:
+            pass
+        self.seen.append((start, outcome, self.loop.time() - start))
+        return outcome.endswith("answered")
+
+    async def closed(self, clients, seconds, again_s, ask=None) -> None:
+        """Clients that each ask again when they have an answer, or ``again_s`` after they were refused."""
+        end = self.loop.time() + seconds
+
+        async def client(number):
+            while self.loop.time() < end:
+                if not await (ask or self.post)(number):
+                    await asyncio.sleep(again_s)
+
+        await asyncio.gather(*map(client, range(clients)))
+
+    async def open(self, per_second, seconds, connections=64, **of_each) -> None:
+        """Requests at random moments, the connections by turns."""
+        end, tasks = self.loop.time() + seconds, []
+        for number in itertools.count():
+            await asyncio.sleep(self.random.expovariate(per_second))
+            if self.loop.time() >= end:
+                break
+            tasks.append(asyncio.create_task(self.post(f"open {number % connections}", **of_each)))
+        await asyncio.gather(*tasks)
+
+    def rates(self, since, until) -> Counter:
+        """Outcomes a second, of what began in that time."""
+        counts = Counter(outcome for start, outcome, _ in self.seen if since <= start - 1000 < until)
+        return Counter({outcome: count / (until - since) for outcome, count in counts.items()})
+
+    def p99_s(self, since, until) -> float:
+        """Of those that were answered."""
+        answered = [t for start, outcome, t in self.seen if since <= start - 1000 < until and "answered" in outcome]
+        return float(np.percentile(answered, 99))
+
+
+def simulated(monkeypatch, scenario, size=2) -> None:
+    loop = JumpingLoop()
+    monkeypatch.setattr(module, "time", loop)
+
+    async def main():
+        workers = Workers(size, waiting=64)
+        workers.close()
+        workers._pool = Pool(loop)
+        await scenario(Load(workers, loop))
+
+    try:
+        loop.run_until_complete(main())
+    finally:
+        loop.close()
+
+
+@pytest.mark.parametrize("again_s", [0.001, 0.02])
+@pytest.mark.parametrize("clients", [4, 8, 12])
+def test_who_asks_again_at_once_does_not_keep_up_an_overload_that_is_over(monkeypatch, clients, again_s):
+    async def scenario(load):
+        async def spike():
+            await asyncio.sleep(3)
+            await load.open(200, 3)
+
+        await asyncio.gather(load.closed(clients, 20, again_s), spike())
+        assert load.rates(4, 6)["post early"] > 50
+        assert load.rates(12, 19) == {"post answered": pytest.approx(100, rel=0.05)}
+
+    simulated(monkeypatch, scenario)
+
+
+@pytest.mark.parametrize(("body_s", "least"), [(0.001, 85), (0.05, 75), (0.2, 75)])
+def test_twice_of_what_can_be_answered_waits_for_a_short_time_only(monkeypatch, body_s, least):
+    async def scenario(load):
+        await load.open(200, 30, body_s=body_s)
+        rates = load.rates(5, 30)
+        assert rates["post answered"] > least
+        assert rates["post late"] < 0.25 * rates["post answered"]
+        assert load.p99_s(5, 30) < body_s + 3 * CALL_S
+
+    simulated(monkeypatch, scenario)
+
+
+def test_four_fifths_of_what_can_be_answered_are_answered(monkeypatch):
+    async def scenario(load):
+        await load.open(80, 60)
+        assert load.rates(0, 60) == {"post answered": pytest.approx(80, rel=0.1)}
+
+    simulated(monkeypatch, scenario)
+
+
+def test_who_only_reads_and_waits_as_told_leaves_others_their_share(monkeypatch):
+    async def scenario(load):
+        async def spike():
+            await asyncio.sleep(3)
+            await load.open(200, 2)
+
+        readers = load.closed(4, 30, 1.0, load.get)
+        await asyncio.gather(readers, load.open(20, 30, connections=20), spike())
+        assert load.rates(15, 29)["post answered"] > 10
+
+    simulated(monkeypatch, scenario)
+
+
+def test_where_few_calls_are_heavy_most_refusals_come_before_the_body(monkeypatch):
+    async def scenario(load):
+        heavy = itertools.cycle([1.0] + [0.01] * 19)  # 60 ms on average
+        end, tasks = load.loop.time() + 120, []
+        while load.loop.time() < end:
+            await asyncio.sleep(load.random.expovariate(30))
+            tasks.append(asyncio.create_task(load.post(len(tasks) % 64, call_s=next(heavy))))
+        await asyncio.gather(*tasks)
+        rates = load.rates(20, 120)
+        assert rates["post early"] > 2 * rates["post late"]
+
+    simulated(monkeypatch, scenario, size=1)
+
+
+def test_bodies_that_come_slowly_are_no_overload(monkeypatch):
+    async def scenario(load):
+        slow = [asyncio.create_task(load.post(("slow", number), body_s=20)) for number in range(66)]
+        await asyncio.sleep(1)
+        await load.closed(8, 5, 0.02)
+        assert load.rates(1, 6)["post early"] > 100
+        assert load.workers._asked.per_second(load.loop.now, 1.0) == pytest.approx(0, abs=0.5)
+        await asyncio.gather(*slow)
+
+    simulated(monkeypatch, scenario)
