@@ -39,7 +39,7 @@ class ServerSettings(BaseSettings):
     device: Device = Field(
         default="auto",
         description="what runs the encoder; openvino-bf16 is for CPUs with AMX: large networks run some four times as "
-        "fast, and a vector's cosine to the exact one is .9999",
+        "fast, and a vector's cosine to the exact one is .9998 and more",
     )
     poll_s: float = Field(
         default=1.0, gt=0, le=3600, description="seconds between two looks for a new version of the index"
