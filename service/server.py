@@ -43,10 +43,11 @@ def _serve_by_processes(settings: Settings) -> None:
     config = _Config("service.app:create_app_from_environment", settings, settings.workers)
     bound = config.bind_socket()
     if sys.platform == "linux":  # others do not deal connections out
+        address = bound.getsockname()
         try:
             bound = _ShareOfPort.of(bound)
         except OSError as error:
-            sys.exit(f"{error}: the address {bound.getsockname()}")
+            sys.exit(f"{address}: {error}")
     _say_where(bound)
     Multiprocess(config, sockets=[bound]).run()
 

@@ -51,12 +51,13 @@ class OverloadedError(NearposeError):
 
 @dataclass
 class _Request:
-    """What asks for a thread: whose it is, since when, and whether it was admitted and its body is still read."""
+    """What may ask for a thread: whose it is, and since when; ``is_new``: no retry of what has just been refused."""
 
     client: Hashable
     since: float
+    is_new: bool
     is_admitted: bool
-    is_reading: bool
+    is_reading: bool  # its body
 
 
 _request: ContextVar[_Request | None] = ContextVar("request", default=None)
@@ -115,16 +116,16 @@ class Workers:
         Raises OverloadedError where its turn would come too late, as far as the time that the others take tells.
         """
         now = time.monotonic()
+        is_new = not self._refused.has(client, now)
         try:
             self._check_admits(now)
         except OverloadedError:
-            if self._running == self._size:  # or bodies that come slowly would look like work
-                self._count(client, now)
+            self._refused.note(client, now)
+            if is_new and self._running == self._size:  # bodies that come slowly would look like work otherwise
+                self._asked.count(now, self._recent_s())
             raise
-        self._count(client, now)
-        self._refused.forget(client)
         self._reading += 1
-        request = _Request(client, now, is_admitted=True, is_reading=True)
+        request = _Request(client, now, is_new, is_admitted=True, is_reading=True)
         try:
             with _known(request):
                 yield
@@ -133,7 +134,9 @@ class Workers:
 
     def unadmitted(self, client: Hashable) -> contextlib.AbstractContextManager[None]:
         """A request of ``client`` that has no body, and asks for a place in line where it needs one."""
-        return _known(_Request(client, time.monotonic(), is_admitted=False, is_reading=False))
+        now = time.monotonic()
+        is_new = not self._refused.has(client, now)
+        return _known(_Request(client, now, is_new, is_admitted=False, is_reading=False))
 
     def _check_admits(self, now: float) -> None:
         before = len(self._line) + self._reading
@@ -149,10 +152,6 @@ class Workers:
         if before >= 0 and wait_s > self._longest_wait(now):
             raise OverloadedError(f"{before} requests wait, its turn would come after {1000 * wait_s:.0f} ms, too late")
 
-    def _count(self, client: Hashable, now: float) -> None:
-        if self._refused.is_new(client, now):
-            self._asked.count(now, self._recent_s())
-
     def _recent_s(self) -> float:
         return max(_RECENT_S, _RECENT_TURNS * self._interval.value)
 
@@ -164,9 +163,9 @@ class Workers:
     async def run(self, work: Callable[[], T]) -> T:
         """The result of ``work()``, done in a thread. Raises OverloadedError when its turn would come too late."""
         now = time.monotonic()
-        request = _request.get() or _Request(object(), now, is_admitted=False, is_reading=False)
-        if not request.is_admitted:
-            self._count(request.client, now)
+        request = _request.get() or _Request(object(), now, is_new=True, is_admitted=False, is_reading=False)
+        if request.is_new:
+            self._asked.count(now, self._recent_s())
         if request.is_reading:
             self._body_s.add(now - request.since)
             self._end_of_body(request)
@@ -176,6 +175,7 @@ class Workers:
             self._refused.note(request.client, time.monotonic())
             raise
         self._refused.forget(request.client)
+        request.is_new = True  # what else it wants done is more work
         loop = asyncio.get_running_loop()
         call = self._pool.submit(work)
         call.add_done_callback(lambda _: _soon(loop, self._ended))
@@ -308,11 +308,9 @@ class _Refused:
     def __init__(self) -> None:
         self._last: dict[Hashable, float] = {}  # the oldest first
 
-    def is_new(self, client: Hashable, now: float) -> bool:
-        """Whether what ``client`` asks counts: not within a tenth of a second of a refusal. Notes that it asks."""
-        is_new = now - self._last.get(client, -math.inf) >= _AGAIN_S
-        self.note(client, now)
-        return is_new
+    def has(self, client: Hashable, now: float) -> bool:
+        """Whether ``client`` is one of them."""
+        return now - self._last.get(client, -math.inf) < _AGAIN_S
 
     def note(self, client: Hashable, now: float) -> None:
         """``client`` is refused."""
@@ -322,7 +320,7 @@ class _Refused:
             del self._last[next(iter(self._last))]
 
     def forget(self, client: Hashable) -> None:
-        """``client`` is admitted: what it asks next is new."""
+        """``client`` has a thread: what it asks next is new."""
         self._last.pop(client, None)
 
 

@@ -188,6 +188,19 @@ def test_where_few_calls_are_heavy_most_refusals_come_before_the_body(monkeypatc
     simulated(monkeypatch, scenario, size=1)
 
 
+def test_what_needs_no_thread_is_no_load(monkeypatch):
+    async def scenario(load):
+        async def refused_for_what_it_says():
+            for number in range(30_000):
+                with load.workers.admitted(number % 8):
+                    await asyncio.sleep(0.0005)
+
+        await asyncio.gather(refused_for_what_it_says(), load.closed(8, 15, 0.02))
+        assert load.rates(1, 14) == {"post answered": pytest.approx(100, rel=0.05)}
+
+    simulated(monkeypatch, scenario)
+
+
 def test_bodies_that_come_slowly_are_no_overload(monkeypatch):
     async def scenario(load):
         slow = [asyncio.create_task(load.post(("slow", number), body_s=20)) for number in range(66)]

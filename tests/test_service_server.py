@@ -17,6 +17,7 @@ import httpx2
 import pytest
 import uvicorn
 
+from service.admission import CONNECTION
 from service.app import create_app
 from service.server import _ShareOfPort, server_of
 from service.settings import Settings
@@ -318,6 +319,34 @@ def test_a_port_at_which_nobody_listens_yet_is_not_shared_with_another_service(h
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(address)
         _ShareOfPort.of(bound).close()
+
+
+def test_a_connection_is_known_whomever_a_proxy_speaks_for():
+    seen = []
+
+    async def app(scope, receive, send):
+        if scope["type"] == "lifespan":
+            return
+        seen.append((scope["client"][0], scope[CONNECTION]))
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body"})
+
+    server = server_of(app, Settings(index="none", port=0))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        wait_until(lambda: server.started)
+        host, port = server.servers[0].sockets[0].getsockname()
+        for forwarded in ("203.0.113.1", "203.0.113.2"):
+            with httpx2.Client(base_url=f"http://{host}:{port}", trust_env=False) as client:
+                for _ in range(2):
+                    client.get("/", headers={"X-Forwarded-For": forwarded})
+    finally:
+        server.should_exit = True
+        thread.join()
+    assert [client for client, _ in seen] == ["203.0.113.1"] * 2 + ["203.0.113.2"] * 2
+    assert [connection[0] for _, connection in seen] == ["127.0.0.1"] * 4
+    assert seen[0][1] == seen[1][1] != seen[2][1] == seen[3][1]
 
 
 def listeners(port: int) -> int:
