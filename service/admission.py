@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.problems import refuse
 from service.workers import OverloadedError, Workers
 
-CONNECTION = "nearpose.connection"  # in a scope: the other end of the socket; "client" is whom a proxy speaks for
+CONNECTION = "nearpose.connection"  # in a scope: the other end of the socket; "client" is for whom a proxy asks
 
 
 class Admission:
@@ -24,7 +24,7 @@ class Admission:
             await self._app(scope, receive, send)
             return
         workers: Workers = scope["app"].state.service.workers
-        client = scope.get(CONNECTION, scope.get("client"))
+        client = scope.get(CONNECTION), scope.get("client")
         with contextlib.ExitStack() as stack:
             try:
                 stack.enter_context((workers.admitted if scope["method"] == "POST" else workers.unadmitted)(client))
@@ -35,7 +35,7 @@ class Admission:
 
 
 class CancelOnDisconnect:
-    """Cancels a request whose client has closed the connection, unless its answer is on the way.
+    """Cancels a request with a body whose client has closed the connection, unless its answer is on the way.
 
     Where it waits for a thread, it leaves the line; ASGI servers by themselves let it run to its end.
     """

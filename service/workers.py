@@ -3,12 +3,12 @@
 How long a request may wait depends on what comes. A burst may wait long, since it is over soon. A line that stands is
 one of clients that each ask again when they have their answer: some of them may be in it. Where more is asked than
 can be answered, whoever waited would only wait in vain: the limit falls to a few milliseconds, and what is over it is
-refused at once. So the latency of what is accepted stays bounded, whatever comes. ("Fail at Scale", ACM Queue 13(8),
+refused at once. So the latency of what is accepted stays bounded. ("Fail at Scale", ACM Queue 13(8),
 2015, knows overload by the line that stands alone. That ends when the refusals have emptied the line, and the next
 requests wait long again, until the line has stood: what is asked does not waver so.)
 
-What is asked is counted as requests come. Who is refused and asks again within a tenth of a second is no new one: a few
-such clients would otherwise keep up by themselves an overload that is over.
+What is asked is counted as requests come. Who is refused and asks again on the same connection within a tenth of a
+second is no new one: a few such clients would otherwise keep up by themselves an overload that is over.
 """
 
 from __future__ import annotations
@@ -57,7 +57,6 @@ class _Request:
     since: float
     is_new: bool
     is_admitted: bool
-    is_reading: bool  # its body
 
 
 _request: ContextVar[_Request | None] = ContextVar("request", default=None)
@@ -97,7 +96,7 @@ class Workers:
         self._body_s = _Mean()  # from a request's admission to its call
         self._asked = _Rate()
         self._refused = _Refused()
-        self._reading = 0  # bodies
+        self._reading: dict[int, float] = {}  # requests whose bodies come, since when
 
     @property
     def running(self) -> int:
@@ -120,31 +119,34 @@ class Workers:
         try:
             self._check_admits(now)
         except OverloadedError:
-            self._refused.note(client, now)
+            if not is_new or self._running == self._size:
+                self._refused.note(client, now)
             if is_new and self._running == self._size:  # bodies that come slowly would look like work otherwise
                 self._asked.count(now, self._recent_s())
             raise
-        self._reading += 1
-        request = _Request(client, now, is_new, is_admitted=True, is_reading=True)
+        request = _Request(client, now, is_new, is_admitted=True)
+        self._reading[id(request)] = now
         try:
             with _known(request):
                 yield
         finally:
-            self._end_of_body(request)
+            self._reading.pop(id(request), None)
 
     def unadmitted(self, client: Hashable) -> contextlib.AbstractContextManager[None]:
         """A request of ``client`` that has no body, and asks for a place in line where it needs one."""
         now = time.monotonic()
         is_new = not self._refused.has(client, now)
-        return _known(_Request(client, now, is_new, is_admitted=False, is_reading=False))
+        return _known(_Request(client, now, is_new, is_admitted=False))
 
     def _check_admits(self, now: float) -> None:
-        before = len(self._line) + self._reading
+        before = len(self._line) + len(self._reading)
         if before >= self._waiting + self._size - self._running:
             raise OverloadedError(f"{before} requests wait, which is the limit")
-        # While its own body comes, others have their turn.
-        after_s = min(self._body_s.value, self._burst_s)
-        self._check_turn(before - (self._size - self._running), now, after_s)
+        # While its own body comes, others have their turn; but not those whose bodies come far more slowly.
+        body_s = self._body_s.value
+        too_slow = now - max(2 * body_s, self._longest_wait(now))
+        soon = sum(since > too_slow for since in self._reading.values())
+        self._check_turn(len(self._line) + soon - (self._size - self._running), now, body_s)
 
     def _check_turn(self, before: int, now: float, after_s: float = 0.0) -> None:
         """Raises OverloadedError where the turn of who has ``before`` calls before it would come too late."""
@@ -155,20 +157,14 @@ class Workers:
     def _recent_s(self) -> float:
         return max(_RECENT_S, _RECENT_TURNS * self._interval.value)
 
-    def _end_of_body(self, request: _Request) -> None:
-        if request.is_reading:
-            request.is_reading = False
-            self._reading -= 1
-
     async def run(self, work: Callable[[], T]) -> T:
         """The result of ``work()``, done in a thread. Raises OverloadedError when its turn would come too late."""
         now = time.monotonic()
-        request = _request.get() or _Request(object(), now, is_new=True, is_admitted=False, is_reading=False)
+        request = _request.get() or _Request(object(), now, is_new=True, is_admitted=False)
         if request.is_new:
             self._asked.count(now, self._recent_s())
-        if request.is_reading:
-            self._body_s.add(now - request.since)
-            self._end_of_body(request)
+        if self._reading.pop(id(request), None) is not None:
+            self._body_s.add(min(now - request.since, self._burst_s))
         try:
             await self._turn(is_admitted=request.is_admitted)
         except OverloadedError:
@@ -177,7 +173,11 @@ class Workers:
         self._refused.forget(request.client)
         request.is_new = True  # what else it wants done is more work
         loop = asyncio.get_running_loop()
-        call = self._pool.submit(work)
+        try:
+            call = self._pool.submit(work)
+        except BaseException:  # no thread can be started
+            self._pass_on()
+            raise
         call.add_done_callback(lambda _: _soon(loop, self._ended))
         return await asyncio.wrap_future(call)
 

@@ -89,14 +89,15 @@ class Load:
 
         await asyncio.gather(*map(client, range(clients)))
 
-    async def open(self, per_second, seconds, connections=64, **of_each) -> None:
-        """Requests at random moments, the connections by turns."""
+    async def open(self, per_second, seconds, connections=64, slow_share=0.0, slow_s=0.0, **of_each) -> None:
+        """Requests at random moments, the connections by turns; of some the bodies come slowly."""
         end, tasks = self.loop.time() + seconds, []
         for number in itertools.count():
             await asyncio.sleep(self.random.expovariate(per_second))
             if self.loop.time() >= end:
                 break
-            tasks.append(asyncio.create_task(self.post(f"open {number % connections}", **of_each)))
+            body = {"body_s": slow_s} if self.random.random() < slow_share else {}
+            tasks.append(asyncio.create_task(self.post(f"open {number % connections}", **(of_each | body))))
         await asyncio.gather(*tasks)
 
     def rates(self, since, until) -> Counter:
@@ -149,6 +150,15 @@ def test_twice_of_what_can_be_answered_waits_for_a_short_time_only(monkeypatch, 
         assert rates["post answered"] > least
         assert rates["post late"] < 0.25 * rates["post answered"]
         assert load.p99_s(5, 30) < body_s + 3 * CALL_S
+
+    simulated(monkeypatch, scenario)
+
+
+@pytest.mark.parametrize(("per_second", "share", "slow_s"), [(200, 0.02, 3), (400, 0.05, 10), (200, 0.1, 1)])
+def test_some_bodies_that_come_slowly_do_not_keep_threads_idle(monkeypatch, per_second, share, slow_s):
+    async def scenario(load):
+        await load.open(per_second, 30, slow_share=share, slow_s=slow_s)
+        assert load.rates(5, 30)["post answered"] > 80
 
     simulated(monkeypatch, scenario)
 

@@ -331,6 +331,21 @@ def test_by_itself_a_process_takes_its_share_of_the_cores_four_at_most(monkeypat
     assert module.own_threads(processes) == threads
 
 
+def test_a_thread_that_cannot_be_started_leaves_its_place_to_others(monkeypatch):
+    async def scenario(workers):
+        def cannot(work):
+            raise RuntimeError("can't start new thread")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(workers._pool, "submit", cannot)
+            with pytest.raises(RuntimeError, match="can't start"):
+                await workers.run(lambda: 7)
+        assert workers.running == 0
+        assert await workers.run(lambda: 7) == 7
+
+    run(scenario)
+
+
 def test_uploads_are_bounded_while_threads_are_free():
     async def scenario(workers):
         with contextlib.ExitStack() as stack:
