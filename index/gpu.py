@@ -25,9 +25,6 @@ _untyped: Any = faiss  # its stubs do not know all of it
 _FLAT_DEPTH = 2  # candidates for each neighbour: float16 seldom changes more of the order
 _USUAL_K = 20
 _MOST_FOUND = 2048  # neighbours that a GPU index finds at once
-_ENOUGH = (
-    16  # candidates for each neighbour: a deeper search is cut short to what a GPU finds, not one to less than this
-)
 
 
 @dataclass(frozen=True, eq=False)

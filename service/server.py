@@ -58,7 +58,7 @@ class _ShareOfPort(socket.socket):
     Of one socket that all accept from, whichever wakes first takes all that wait, be it busy or idle.
     """
 
-    _mark: socket.socket
+    _mark: socket.socket | None = None
 
     @classmethod
     def of(cls, bound: socket.socket) -> _ShareOfPort:
@@ -80,7 +80,7 @@ class _ShareOfPort(socket.socket):
         return share
 
     def close(self) -> None:
-        if hasattr(self, "_mark"):
+        if self._mark is not None:
             self._mark.close()
         super().close()
 

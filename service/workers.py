@@ -51,7 +51,7 @@ class OverloadedError(NearposeError):
 
 @dataclass
 class _Request:
-    """What may ask for a thread: whose it is, and since when; ``is_new``: no retry of what has just been refused."""
+    """What may ask for a thread: whose it is, since when, and whether it is no retry of what has just been refused."""
 
     client: Hashable
     since: float
@@ -110,22 +110,17 @@ class Workers:
 
     @contextlib.contextmanager
     def admitted(self, client: Hashable) -> Iterator[None]:
-        """Holds a place for a request of ``client`` (its connection) from before its body is read to its answer.
+        """Holds a place for a request of ``client`` from before its body is read until it asks for a thread.
 
         Raises OverloadedError where its turn would come too late, as far as the time that the others take tells.
         """
-        now = time.monotonic()
-        is_new = not self._refused.has(client, now)
+        request = self._request_of(client, is_admitted=True)
         try:
-            self._check_admits(now)
+            self._check_admits(request.since)
         except OverloadedError:
-            if not is_new or self._running == self._size:
-                self._refused.note(client, now)
-            if is_new and self._running == self._size:  # bodies that come slowly would look like work otherwise
-                self._asked.count(now, self._recent_s())
+            self._note_refused(request)
             raise
-        request = _Request(client, now, is_new, is_admitted=True)
-        self._reading[id(request)] = now
+        self._reading[id(request)] = request.since
         try:
             with _known(request):
                 yield
@@ -134,24 +129,32 @@ class Workers:
 
     def unadmitted(self, client: Hashable) -> contextlib.AbstractContextManager[None]:
         """A request of ``client`` that has no body, and asks for a place in line where it needs one."""
+        return _known(self._request_of(client, is_admitted=False))
+
+    def _request_of(self, client: Hashable, *, is_admitted: bool) -> _Request:
         now = time.monotonic()
-        is_new = not self._refused.has(client, now)
-        return _known(_Request(client, now, is_new, is_admitted=False))
+        return _Request(client, now, not self._refused.has(client, now), is_admitted)
+
+    def _note_refused(self, request: _Request) -> None:
+        counts = self._running == self._size  # bodies that come slowly would look like work otherwise
+        if counts and request.is_new:
+            self._asked.count(request.since, self._recent_s())
+        if counts or not request.is_new:
+            self._refused.note(request.client, request.since)
 
     def _check_admits(self, now: float) -> None:
         before = len(self._line) + len(self._reading)
         if before >= self._waiting + self._size - self._running:
             raise OverloadedError(f"{before} requests wait, which is the limit")
         # While its own body comes, others have their turn; but not those whose bodies come far more slowly.
-        body_s = self._body_s.value
-        too_slow = now - max(2 * body_s, self._longest_wait(now))
-        soon = sum(since > too_slow for since in self._reading.values())
-        self._check_turn(len(self._line) + soon - (self._size - self._running), now, body_s)
+        body_s, longest_s = self._body_s.value, self._longest_wait(now)
+        soon = sum(now - since < max(2 * body_s, longest_s) for since in self._reading.values())
+        self._check_turn(len(self._line) + soon - (self._size - self._running), longest_s, body_s)
 
-    def _check_turn(self, before: int, now: float, after_s: float = 0.0) -> None:
+    def _check_turn(self, before: int, longest_s: float, after_s: float = 0.0) -> None:
         """Raises OverloadedError where the turn of who has ``before`` calls before it would come too late."""
         wait_s = (before + 1) * self._interval.value - after_s
-        if before >= 0 and wait_s > self._longest_wait(now):
+        if before >= 0 and wait_s > longest_s:
             raise OverloadedError(f"{before} requests wait, its turn would come after {1000 * wait_s:.0f} ms, too late")
 
     def _recent_s(self) -> float:
@@ -159,8 +162,7 @@ class Workers:
 
     async def run(self, work: Callable[[], T]) -> T:
         """The result of ``work()``, done in a thread. Raises OverloadedError when its turn would come too late."""
-        now = time.monotonic()
-        request = _request.get() or _Request(object(), now, is_new=True, is_admitted=False)
+        request, now = _request.get() or self._request_of(object(), is_admitted=False), time.monotonic()
         if request.is_new:
             self._asked.count(now, self._recent_s())
         if self._reading.pop(id(request), None) is not None:
@@ -195,7 +197,7 @@ class Workers:
         if len(self._line) >= self._waiting:
             raise OverloadedError(f"{len(self._line)} requests wait, which is the limit")
         if not is_admitted:
-            self._check_turn(len(self._line), now)
+            self._check_turn(len(self._line), self._longest_wait(now))
         if not self._line:
             self._last_empty = now
         place = _Place(now, asyncio.get_running_loop().create_future())

@@ -34,18 +34,30 @@ def serving(root, encoder=None, **settings):
     encoder = encoder or ColourEncoder()
     app = create_app(Settings(index=root, poll_s=0.02, **settings), lambda folder, device: encoder)
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, server_header=False))
+    with started(server) as address, client_of(address) as client:
+        client.app = app
+        try:
+            yield client
+        finally:
+            encoder.release.set()
+
+
+@contextlib.contextmanager
+def started(server):
+    """A server that runs in a thread; its address."""
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
         wait_until(lambda: server.started)
-        host, port = server.servers[0].sockets[0].getsockname()
-        with httpx2.Client(base_url=f"http://{host}:{port}", trust_env=False) as client:
-            client.app = app
-            yield client
+        yield server.servers[0].sockets[0].getsockname()
     finally:
-        encoder.release.set()
         server.should_exit = True
         thread.join()
+
+
+def client_of(address):
+    host, port = address
+    return httpx2.Client(base_url=f"http://{host}:{port}", trust_env=False)
 
 
 @pytest.fixture
@@ -156,27 +168,21 @@ def test_what_comes_of_a_refused_body_is_no_head(root):
     encoder = ColourEncoder()
     settings = Settings(index=root, poll_s=0.02, threads=1, waiting=0, port=0)
     server = server_of(create_app(settings, lambda folder, device: encoder), settings)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        wait_until(lambda: server.started)
-        host, port = server.servers[0].sockets[0].getsockname()
-        with httpx2.Client(base_url=f"http://{host}:{port}", trust_env=False) as client, ThreadPoolExecutor(1) as pool:
+    with started(server) as address, client_of(address) as client, ThreadPoolExecutor(1) as pool:
+        try:
             wait_until(lambda: is_ready(client))
             encoder.release.clear()
             slow = pool.submit(posted, client, QUERY, JPEG)
             assert encoder.entered.acquire(timeout=10)
-            with socket.create_connection((host, port), timeout=10) as connection:
+            with socket.create_connection(address, timeout=10) as connection:
                 connection.sendall(b"POST /pose HTTP/1.1\r\nHost: x\r\nContent-Length: 500000\r\n\r\n")
                 assert connection.recv(65536).startswith(b"HTTP/1.1 503")
                 connection.sendall(b"\0" * 500_000 + b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
                 assert connection.recv(65536).startswith(b"HTTP/1.1 200")
             encoder.release.set()
             assert slow.result().status_code == 200
-    finally:
-        encoder.release.set()
-        server.should_exit = True
-        thread.join()
+        finally:
+            encoder.release.set()
 
 
 def test_a_running_request_is_finished_when_the_server_stops(root):
@@ -331,19 +337,11 @@ def test_a_connection_is_known_whomever_a_proxy_speaks_for():
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
         await send({"type": "http.response.body"})
 
-    server = server_of(app, Settings(index="none", port=0))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        wait_until(lambda: server.started)
-        host, port = server.servers[0].sockets[0].getsockname()
+    with started(server_of(app, Settings(index="none", port=0))) as address:
         for forwarded in ("203.0.113.1", "203.0.113.2"):
-            with httpx2.Client(base_url=f"http://{host}:{port}", trust_env=False) as client:
+            with client_of(address) as client:
                 for _ in range(2):
                     client.get("/", headers={"X-Forwarded-For": forwarded})
-    finally:
-        server.should_exit = True
-        thread.join()
     assert [client for client, _ in seen] == ["203.0.113.1"] * 2 + ["203.0.113.2"] * 2
     assert [connection[0] for _, connection in seen] == ["127.0.0.1"] * 4
     assert seen[0][1] == seen[1][1] != seen[2][1] == seen[3][1]

@@ -206,6 +206,16 @@ def asked(workers, clock, per_second, seconds=5) -> None:
         workers._asked.count(clock.now, workers._recent_s())
 
 
+@pytest.mark.parametrize(("per_second", "longest"), [(50, 0.5), (100, 0.5), (110, 0.5), (125, 0.03), (200, 0.03)])
+def test_the_limit_falls_where_more_is_asked_than_can_be_answered(clock, per_second, longest):
+    async def scenario(workers):
+        await calls_of(0.01, workers, clock)  # a hundred a second
+        asked(workers, clock, per_second)
+        assert workers._longest_wait(clock.now) == longest
+
+    run(scenario, overload_s=0.03, waiting=100)
+
+
 @pytest.mark.parametrize(("per_second", "overloaded"), [(50, False), (90, False), (125, True), (200, True)])
 def test_more_than_can_be_answered_waits_for_a_short_time_only(clock, per_second, overloaded):
     async def scenario(workers):
