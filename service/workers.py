@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import os
 import time
 from collections import deque
@@ -26,23 +25,19 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from index.schema import NearposeError
+from service.demand import Demand, Mean, Refused
 
 T = TypeVar("T")
 
 _MOST_THREADS = 4  # Python's lock lets hardly more of them work at the same time
 _STANDING_S = 0.1  # a line that was not empty for so long is no burst
-_NEWEST = 0.03  # what the newest value counts in a mean
 # Turns of the threads, which may be waited in a line that stands. At four fifths of what can be answered chance alone
 # makes ten of them, and clients who each ask again when they have their answer are no overload, either.
 _STANDING_TURNS = 25.0
-# As often as could be answered, over the last second or so: beyond it is overload. Chance alone makes a tenth.
-_TOO_OFTEN = 1.15
+# Of what could be answered, over the last second or so: beyond it is overload. Chance alone makes a tenth.
+_TOO_MUCH = 1.15
 _OVERLOAD_TURNS = 1.5  # and under overload: one in line for when a thread is free, or it would stand idle
-_AGAIN_S = 0.1
 _RECENT_S, _RECENT_TURNS = 1.0, 50.0  # whichever is longer: of few calls chance makes any rate
-# What is longer than so many means is taken for so long, once among so many: a stall of all threads says little about
-# what a call takes, but where a few of many calls are heavy they are most of the work.
-_OUTLIER, _RARE = 10.0, 100
 
 
 class OverloadedError(NearposeError):
@@ -73,8 +68,8 @@ class Workers:
         waiting: the most calls in line, whatever their wait: each holds its picture in memory.
         burst_s: the longest wait, unless a turn and a half of the threads take longer.
         overload_s: the longest wait where more is asked than can be answered, by a seventh, unless a turn and a half
-            take longer; and where the line has not been empty for a tenth of a second, unless 25 turns do, at most
-            ``burst_s``.
+            take longer; and of who joins a line that has not been empty for a tenth of a second, unless 25 turns do,
+            at most ``burst_s``.
         observe_waiting: is told how many are in line, whenever that changes.
     """
 
@@ -92,10 +87,10 @@ class Workers:
         self._running = 0
         self._line: deque[_Place] = deque()
         self._last_empty = self._busy_since = time.monotonic()
-        self._interval = _Mean()  # seconds from one call's end to the next one's, while all threads are busy
-        self._body_s = _Mean()  # from a request's admission to its call
-        self._asked = _Rate()
-        self._refused = _Refused()
+        self._interval = Mean()  # seconds from one call's end to the next one's, while all threads are busy
+        self._body_s = Mean()  # from a request's admission to its call
+        self._demand = Demand()
+        self._refused = Refused()
         self._reading: dict[int, float] = {}  # requests whose bodies come, since when
 
     @property
@@ -138,7 +133,7 @@ class Workers:
     def _note_refused(self, request: _Request) -> None:
         counts = self._running == self._size  # bodies that come slowly would look like work otherwise
         if counts and request.is_new:
-            self._asked.count(request.since, self._recent_s())
+            self._demand.ask(request.since, self._recent_s())
         if counts or not request.is_new:
             self._refused.note(request.client, request.since)
 
@@ -164,7 +159,7 @@ class Workers:
         """The result of ``work()``, done in a thread. Raises OverloadedError when its turn would come too late."""
         request, now = _request.get() or self._request_of(object(), is_admitted=False), time.monotonic()
         if request.is_new:
-            self._asked.count(now, self._recent_s())
+            self._demand.ask(now, self._recent_s())
         if self._reading.pop(id(request), None) is not None:
             self._body_s.add(min(now - request.since, self._burst_s))
         try:
@@ -217,14 +212,14 @@ class Workers:
         """A call has ended: notes when, and passes its thread on."""
         now = time.monotonic()
         if self._running == self._size:
-            self._interval.add(now - self._busy_since)
+            self._demand.answer(now, self._interval.add(now - self._busy_since), self._recent_s())
             self._busy_since = now
         self._pass_on()
 
     def _pass_on(self) -> None:
         """Gives a free thread to the first in line that has not waited too long, and refuses those that have."""
         now = time.monotonic()
-        longest = self._longest_wait(now)
+        longest = self._longest_wait(now, is_promised=True)
         while self._line:
             place = self._line.popleft()
             if place.turn.cancelled():  # its task has not run since
@@ -240,12 +235,13 @@ class Workers:
         if not self._line:
             self._last_empty = now
 
-    def _longest_wait(self, now: float) -> float:
+    def _longest_wait(self, now: float, *, is_promised: bool = False) -> float:
+        """Of who asks for a place in line; or of who has one, whom a stall of all threads does not cost it."""
         turn_s = self._interval.value
         least = max(self._overload_s, _OVERLOAD_TURNS * turn_s)
-        if self._asked.per_second(now, self._recent_s()) * turn_s > _TOO_OFTEN:
+        if self._demand.share(now, self._recent_s(), turn_s) > _TOO_MUCH:
             return least
-        if turn_s > 0 and now - self._last_empty > _STANDING_S and self._line:
+        if not is_promised and turn_s > 0 and now - self._last_empty > _STANDING_S and self._line:
             return max(least, min(_STANDING_TURNS * turn_s, self._burst_s))
         return max(least, self._burst_s)
 
@@ -269,61 +265,6 @@ def _known(request: _Request) -> Iterator[None]:
         yield
     finally:
         _request.reset(token)
-
-
-class _Mean:
-    """Of all values at first, then of the recent ones."""
-
-    def __init__(self) -> None:
-        self.value, self._count, self._since_outlier = 0.0, 0, _RARE
-
-    def add(self, value: float) -> None:
-        """One more value."""
-        self._count += 1
-        self._since_outlier += 1
-        newest = max(_NEWEST, 1 / self._count)
-        if newest == _NEWEST and value > _OUTLIER * self.value:
-            value = value if self._since_outlier < _RARE else _OUTLIER * self.value
-            self._since_outlier = 0
-        self.value += newest * (value - self.value)
-
-
-class _Rate:
-    """How often something happens, the last moments counting most."""
-
-    def __init__(self) -> None:
-        self._per_second, self._since = 0.0, 0.0
-
-    def count(self, now: float, recent_s: float) -> None:
-        """It happens. ``recent_s``: how long it is remembered."""
-        self._per_second = self.per_second(now, recent_s) + 1 / recent_s
-        self._since = now
-
-    def per_second(self, now: float, recent_s: float) -> float:
-        """Times a second."""
-        return self._per_second * math.exp((self._since - now) / recent_s)
-
-
-class _Refused:
-    """Who was refused less than a tenth of a second ago."""
-
-    def __init__(self) -> None:
-        self._last: dict[Hashable, float] = {}  # the oldest first
-
-    def has(self, client: Hashable, now: float) -> bool:
-        """Whether ``client`` is one of them."""
-        return now - self._last.get(client, -math.inf) < _AGAIN_S
-
-    def note(self, client: Hashable, now: float) -> None:
-        """``client`` is refused."""
-        self._last.pop(client, None)
-        self._last[client] = now
-        while now - next(iter(self._last.values())) >= _AGAIN_S:
-            del self._last[next(iter(self._last))]
-
-    def forget(self, client: Hashable) -> None:
-        """``client`` has a thread: what it asks next is new."""
-        self._last.pop(client, None)
 
 
 def own_threads(processes: int) -> int:

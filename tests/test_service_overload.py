@@ -217,7 +217,34 @@ def test_bodies_that_come_slowly_are_no_overload(monkeypatch):
         await asyncio.sleep(1)
         await load.closed(8, 5, 0.02)
         assert load.rates(1, 6)["post early"] > 100
-        assert load.workers._asked.per_second(load.loop.now, 1.0) == pytest.approx(0, abs=0.5)
+        assert load.workers._demand._asked == pytest.approx(0, abs=0.5)
         await asyncio.gather(*slow)
+
+    simulated(monkeypatch, scenario)
+
+
+@pytest.mark.parametrize("clients", [3, 8])
+def test_clients_that_each_wait_for_their_answer_are_not_refused_when_calls_become_slower(monkeypatch, clients):
+    async def scenario(load):
+        async def ask(client):
+            slow = 3 < load.loop.now - 1000 < 5  # as while another core writes an index
+            return await load.post(client, call_s=load.random.uniform(0.5, 1.5) * (0.05 if slow else 0.004))
+
+        await load.closed(clients, 10, 0.02, ask)
+        assert set(load.rates(0, 10)) == {"post answered"}
+
+    simulated(monkeypatch, scenario)
+
+
+@pytest.mark.parametrize("stall_s", [0.1, 0.3])
+def test_a_stall_of_all_threads_costs_no_answer_where_little_is_asked(monkeypatch, stall_s):
+    async def scenario(load):
+        async def ask(client):
+            now = load.loop.now - 1000
+            until = next((end for end in (3, 5, 5.5, 9) if end - stall_s < now < end), now)
+            return await load.post(client, call_s=until - now + CALL_S)
+
+        await load.closed(3, 12, 0.02, ask)
+        assert set(load.rates(0, 12)) == {"post answered"}
 
     simulated(monkeypatch, scenario)

@@ -26,6 +26,7 @@ from tests.service_fixtures import ColourEncoder, build_index, encoded, picture_
 
 QUERY = standing_frame(azimuth=0.45, category="shoe")
 JPEG = encoded(picture_of(QUERY))
+PATIENCE_S = 60  # several fresh processes may compile the fit on few cores
 
 
 @contextlib.contextmanager
@@ -57,7 +58,7 @@ def started(server):
 
 def client_of(address):
     host, port = address
-    return httpx2.Client(base_url=f"http://{host}:{port}", trust_env=False)
+    return httpx2.Client(base_url=f"http://{host}:{port}", timeout=PATIENCE_S, trust_env=False)
 
 
 @pytest.fixture
@@ -109,7 +110,7 @@ def test_the_server_answers_while_it_works(root):
         wait_until(lambda: is_ready(client))
         encoder.release.clear()
         slow = pool.submit(posted, client, QUERY, JPEG)
-        assert encoder.entered.acquire(timeout=10)
+        assert encoder.entered.acquire(timeout=PATIENCE_S)
         assert client.get("/healthz", timeout=5).status_code == 200
         assert not slow.done()
         encoder.release.set()
@@ -138,7 +139,7 @@ def test_who_hangs_up_leaves_the_line(root):
         wait_until(lambda: is_ready(client))
         encoder.release.clear()
         slow = pool.submit(posted, client, QUERY, JPEG)
-        assert encoder.entered.acquire(timeout=10)
+        assert encoder.entered.acquire(timeout=PATIENCE_S)
         workers = client.app.state.service.workers
         with pytest.raises(httpx2.ReadTimeout):
             httpx2.post(client.base_url.join("/neighbors"), files={"image": JPEG}, timeout=0.3, trust_env=False)
@@ -156,8 +157,8 @@ def test_a_full_line_refuses_before_the_body_has_come(root):
         wait_until(lambda: is_ready(client))
         encoder.release.clear()
         slow = pool.submit(posted, client, QUERY, JPEG)
-        assert encoder.entered.acquire(timeout=10)
-        with socket.create_connection((client.base_url.host, client.base_url.port), timeout=10) as connection:
+        assert encoder.entered.acquire(timeout=PATIENCE_S)
+        with socket.create_connection((client.base_url.host, client.base_url.port), timeout=PATIENCE_S) as connection:
             connection.sendall(b"POST /pose HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n")
             assert connection.recv(65536).startswith(b"HTTP/1.1 503")
         encoder.release.set()
@@ -173,8 +174,8 @@ def test_what_comes_of_a_refused_body_is_no_head(root):
             wait_until(lambda: is_ready(client))
             encoder.release.clear()
             slow = pool.submit(posted, client, QUERY, JPEG)
-            assert encoder.entered.acquire(timeout=10)
-            with socket.create_connection(address, timeout=10) as connection:
+            assert encoder.entered.acquire(timeout=PATIENCE_S)
+            with socket.create_connection(address, timeout=PATIENCE_S) as connection:
                 connection.sendall(b"POST /pose HTTP/1.1\r\nHost: x\r\nContent-Length: 500000\r\n\r\n")
                 assert connection.recv(65536).startswith(b"HTTP/1.1 503")
                 connection.sendall(b"\0" * 500_000 + b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -191,15 +192,16 @@ def test_a_running_request_is_finished_when_the_server_stops(root):
         with serving(root, encoder) as client:
             wait_until(lambda: is_ready(client))
             encoder.release.clear()
-            slow = pool.submit(httpx2.post, client.base_url.join("/neighbors"), files={"image": JPEG}, trust_env=False)
-            assert encoder.entered.acquire(timeout=10)
+            neighbors = client.base_url.join("/neighbors")
+            slow = pool.submit(httpx2.post, neighbors, files={"image": JPEG}, timeout=PATIENCE_S, trust_env=False)
+            assert encoder.entered.acquire(timeout=PATIENCE_S)
         assert slow.result().status_code == 200
 
 
 def test_a_declared_length_over_the_limit_is_refused_unread(root):
     with serving(root) as client:
         address = (client.base_url.host, client.base_url.port)
-        with socket.create_connection(address, timeout=10) as connection:
+        with socket.create_connection(address, timeout=PATIENCE_S) as connection:
             connection.sendall(
                 b"POST /pose HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000000\r\n"
                 b"Content-Type: multipart/form-data; boundary=x\r\n\r\n--x\r\n"
@@ -287,7 +289,7 @@ def test_connections_are_dealt_out_to_processes_that_are_there():
             stack.enter_context(share).settimeout(0)
             share.listen(128)
         for _ in range(64):
-            stack.enter_context(socket.create_connection(address, timeout=10))
+            stack.enter_context(socket.create_connection(address, timeout=PATIENCE_S))
         got = [0, 0]
 
         def all_came() -> bool:
@@ -297,7 +299,7 @@ def test_connections_are_dealt_out_to_processes_that_are_there():
         wait_until(all_came)
         assert min(got) >= 8  # less by chance once in 10^10 times
         shares[0].close()
-        stack.enter_context(socket.create_connection(address, timeout=10))
+        stack.enter_context(socket.create_connection(address, timeout=PATIENCE_S))
         wait_until(lambda: accepted(shares[1]) == 1)
 
 

@@ -9,6 +9,7 @@ import threading
 import pytest
 
 from service import workers as module
+from service.demand import Mean
 from service.workers import OverloadedError, Workers
 
 
@@ -139,31 +140,35 @@ def test_a_burst_may_wait_longer_than_a_standing_line(clock):
         await until(lambda: workers.waiting == 0)
         late = asyncio.create_task(workers.run(lambda: "late"))
         await settled()
-        clock.now += 0.4  # the line has stood for more than 100 ms, and calls take less than 50
-        second.go.set()
+        clock.now += 0.4  # the line has stood for more than 100 ms
+        with contextlib.ExitStack() as stack:
+            for _ in range(24):
+                stack.enter_context(workers.admitted(None))
+            with pytest.raises(OverloadedError, match="25 requests wait, its turn would come after 33 ms"):
+                admit(workers)
+        second.go.set()  # who was given a place keeps it
         assert await patient == "done"
-        with pytest.raises(OverloadedError, match="its turn came after 400 ms, too late"):
-            await late
+        assert await late == "late"
         await until(lambda: workers.running == 0)
         assert await workers.run(lambda: "as before") == "as before"
 
-    run(scenario, overload_s=0.005)
+    run(scenario, overload_s=0.005, waiting=100)
 
 
-def test_a_line_that_stands_is_refused_after_as_many_turns(clock):
+def test_a_stall_costs_nobody_its_place_unless_it_is_longer_than_a_burst_may_wait(clock):
     async def scenario(workers):
         await calls_of(0.2, workers, clock)
         held = [Held() for _ in range(3)]
         first, in_time, late = (asyncio.create_task(workers.run(one)) for one in held)
         await settled()
-        clock.now += 4.9  # 25 times 200 ms are not over yet
+        clock.now += 20  # 25 times 200 ms are long over
         held[0].go.set()
         assert await first == "done"
         await until(lambda: workers.waiting == 1)
-        clock.now += 20
+        clock.now += 41
         held[1].go.set()
         assert await in_time == "done"
-        with pytest.raises(OverloadedError, match="its turn came after 24900 ms, too late"):
+        with pytest.raises(OverloadedError, match="its turn came after 61000 ms, too late"):
             await late
 
     run(scenario, overload_s=0.005, burst_s=60)
@@ -203,7 +208,7 @@ def asked(workers, clock, per_second, seconds=5) -> None:
     """Requests at regular moments, as far as the limits know of them."""
     for _ in range(int(per_second * seconds)):
         clock.now += 1 / per_second
-        workers._asked.count(clock.now, workers._recent_s())
+        workers._demand.ask(clock.now, workers._recent_s())
 
 
 @pytest.mark.parametrize(("per_second", "longest"), [(50, 0.5), (100, 0.5), (110, 0.5), (125, 0.03), (200, 0.03)])
@@ -259,7 +264,7 @@ def test_overload_lasts_as_long_as_too_much_is_asked_though_refusals_empty_the_l
 
 
 def test_one_stall_is_no_news_of_what_calls_take_and_many_long_calls_are():
-    interval = module._Mean()
+    interval = Mean()
     for _ in range(60):
         interval.add(0.01)
     interval.add(5)
