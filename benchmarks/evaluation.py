@@ -28,6 +28,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from loky import cpu_count
 from sklearn.metrics import auc, precision_recall_curve
 
 from benchmarks.iou import scipy_iou
@@ -161,7 +162,7 @@ def ours(table: pa.Table, vectors: np.ndarray, index: FrameIndex, processes: int
     )[1]
     gallery = Gallery(np.concatenate([vectors, index.vectors]), objects, objects)  # one video an object
     with timed("re-identification among queries and references", stages):
-        ranked = rankings(np.arange(len(vectors)), gallery, other_video=False, threads=os.cpu_count() or 1)
+        ranked = rankings(np.arange(len(vectors)), gallery, other_video=False, threads=cpu_count())
     return {
         **{pose.method: round(pose.overall.iou_50.value, 4) for pose, _ in figures},
         "re_identification_map": round(float(ranked.average_precision.mean()), 4),
@@ -203,7 +204,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--queries", type=int, default=10_000)
     parser.add_argument("--references", type=int, default=100_000)
-    parser.add_argument("--processes", type=int, default=os.cpu_count())
+    parser.add_argument("--processes", type=int, default=cpu_count())
     parser.add_argument("--sample", type=int, default=100)
     parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args()

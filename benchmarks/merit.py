@@ -132,16 +132,23 @@ def _azimuth(frame: Frame) -> float:
 
 
 def coil_figures(vectors: Vectors, photographs: Frames) -> dict[str, float]:
-    """COIL-100: mAP and R@1 of views at least 30 degrees apart; degrees between a view and the most alike other one."""
+    """The means of ``coil_queries``."""
+    return {name: float(values.mean()) for name, values in coil_queries(vectors, photographs).items()}
+
+
+def coil_queries(vectors: Vectors, photographs: Frames) -> Figures:
+    """COIL-100, (n,) each: average precision and a hit at 1 among views at least 30 degrees apart; degrees to the most
+    alike other view of the object.
+    """
     degrees = photographs.time_s * 50  # a picture every 10 degrees, five a second
     apart = np.abs((degrees[:, None] - degrees + 180) % 360 - 180)
     same = photographs.object_id[:, None] == photographs.object_id
     hits, precisions = reid(vectors, photographs.object_id, same & (apart < _APART))
     others = np.where(same & (apart > 0), vectors @ vectors.T, -np.inf).argmax(axis=1)
     return {
-        "map": float(precisions.mean()),
-        "r1": float(hits.mean()),
-        "view_error_deg": float(apart[np.arange(len(others)), others].mean()),
+        "map": precisions,
+        "r1": hits.astype(np.float64),
+        "view_error_deg": apart[np.arange(len(others)), others],
     }
 
 

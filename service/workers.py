@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator
@@ -23,6 +22,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TypeVar
+
+from loky import cpu_count
 
 from index.schema import NearposeError
 from service.demand import Demand, Mean, Refused
@@ -268,8 +269,11 @@ def _known(request: _Request) -> Iterator[None]:
 
 
 def own_threads(processes: int) -> int:
-    """Threads of each of so many processes, where nobody says how many: a core each, four at most, one at least."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Threads of each of so many processes, where nobody says how many: a core each, four at most, one at least.
+
+    Cores are those that this process may use: its affinity and its container's quota count.
+    """
+    cores: int = cpu_count()
     return max(1, min(_MOST_THREADS, cores // processes))
 
 

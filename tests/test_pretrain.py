@@ -236,5 +236,5 @@ def test_a_gpu_gets_worker_processes_and_a_cpu_keeps_the_recipes(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert stage.for_this_machine(config) == config
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    monkeypatch.setattr("os.cpu_count", lambda: 6)
+    monkeypatch.setattr("trainer.pretrain.cpu_count", lambda: 6)
     assert stage.for_this_machine(config) == dataclasses.replace(config, processes=1, workers=6)

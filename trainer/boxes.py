@@ -6,7 +6,6 @@ Here and not in ``trainer.evaluate``, so that a process that fits boxes need not
 from __future__ import annotations
 
 import multiprocessing
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
+from loky import cpu_count
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -111,7 +111,7 @@ class Fitter:
         }
 
     def _mapped(self, asked: Asked) -> Iterator[Answers]:
-        processes = self._processes or (os.cpu_count() or 1 if len(asked) >= _WORTH_PROCESSES else 1)
+        processes = self._processes or (cpu_count() if len(asked) >= _WORTH_PROCESSES else 1)
         if processes == 1:
             yield from map(self._work.answer, asked.blocks())
             return

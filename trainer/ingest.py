@@ -26,6 +26,7 @@ import cv2
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from loky import cpu_count
 from tqdm import tqdm
 
 from index.picture import encode_jpeg
@@ -62,7 +63,7 @@ class IngestConfig:
     blur_floor: float = 1.0  # least sharpness of all, grey levels squared: below it there is nothing to see
     format: str | None = None  # None: the captures show it
     ucf101_split: int = 1
-    workers: int = field(default_factory=lambda: os.cpu_count() or 1)
+    workers: int = field(default_factory=cpu_count)
 
     def __post_init__(self) -> None:
         bounds = {

@@ -19,12 +19,13 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
+
+from loky import cpu_count
 
 from index.encoder import Spec
 from index.schema import CorruptArtifactError, InvalidValueError
@@ -166,7 +167,7 @@ def for_this_machine(config: TrainConfig) -> TrainConfig:
 
     if not torch.cuda.is_available():
         return config
-    return dataclasses.replace(config, processes=1, workers=os.cpu_count() or 1)
+    return dataclasses.replace(config, processes=1, workers=cpu_count())
 
 
 def write_curves(trainings: Sequence[Path], out: Path) -> None:

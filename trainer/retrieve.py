@@ -52,6 +52,11 @@ class Clips:
         return Clips(np.asarray(sums / lengths, np.float32), names, self.label[first])
 
 
+def recording(video: str) -> str:
+    """What a clip was cut from: UCF101's of one group are one recording's."""
+    return _CLIP.sub("", video)
+
+
 def voted_hits(queries: Clips, references: Clips, k: int) -> NDArray[np.bool_]:
     """(videos of the queries, sorted by name): whether the class is among the k that are voted for most.
 
@@ -86,7 +91,7 @@ def retrieval(queries: Clips, references: Clips, ks: Sequence[int] = KS) -> dict
     95 % intervals by a bootstrap over recordings: clips that are cut from one are not independent.
     """
     videos = np.unique(queries.video)
-    recordings = np.array([_CLIP.sub("", video) for video in videos])
+    recordings = np.array([recording(video) for video in videos])
     everything = np.full(len(videos), "all")
     return {
         name: {

@@ -5,7 +5,6 @@ The trained encoder is compared with raw pixels and with the same network before
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+from loky import cpu_count
 
 from index.encoder import Encoder, Spec, open_encoder
 from index.predict import open_predictor
@@ -140,7 +140,7 @@ def _measure(run: _Run, subject: Subject, folder: Path | None) -> Row:
         subject.name,
         subject.kind,
         tuple(pose for one in found for pose in poses(one, truths)),
-        retrieval(subject, asked, os.cpu_count() or 1),
+        retrieval(subject, asked, cpu_count()),
         calibration(asked, found[-1], truths) if found else None,
         cost_of(subject.encoder, folder),
         fractions,

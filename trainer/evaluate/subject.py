@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
 import numpy as np
+from loky import cpu_count
 from numpy.typing import NDArray
 
 from index.encoder import Encoder
@@ -30,7 +30,7 @@ _BLOCK = 1024  # queries of one search: fewer at once take FAISS longer (256: fo
 def nearest_rows(index: FrameIndex, vectors: Vectors, k: int) -> tuple[Rows, Vectors]:
     """Of n queries (n, d) the rows (n, k) and similarities (n, k) of ``FrameIndex.search``, blocks side by side."""
     blocks = [vectors[start : start + _BLOCK] for start in range(0, len(vectors), _BLOCK)]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cpu_count()) as pool:
         found = list(pool.map(lambda block: index.search(block, k), blocks))
     return np.concatenate([rows for _, rows in found]), np.concatenate([similarities for similarities, _ in found])
 
