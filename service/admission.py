@@ -35,7 +35,7 @@ class Admission:
 
 
 class CancelOnDisconnect:
-    """Cancels a request with a body whose client has closed the connection, unless its answer is on the way.
+    """Cancels a request whose client has closed the connection, unless its answer is on the way.
 
     Where it waits for a thread, it leaves the line; ASGI servers by themselves let it run to its end.
     """
@@ -48,6 +48,8 @@ class CancelOnDisconnect:
             await self._app(scope, receive, send)
             return
         request = _Watched(receive, send)
+        if scope["method"] == "GET":  # its handler asks for no body, and would not begin to watch
+            await request.begin()
         try:
             await self._app(scope, request.receive, request.send)
         except asyncio.CancelledError:
@@ -64,13 +66,21 @@ class _Watched:
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive, self._send = receive, send
         self._watch: asyncio.Task[Message] | None = None
+        self._read: Message | None = None  # and not passed on yet
         self._answered = False
         self.gone = False
         task = asyncio.current_task()
         assert task is not None  # a coroutine that runs is in one
         self.task = task
 
+    async def begin(self) -> None:
+        """Reads the first part of the body, which for most is all of it, before it is asked for."""
+        self._read = await self.receive()
+
     async def receive(self) -> Message:
+        if self._read is not None:
+            message, self._read = self._read, None
+            return message
         if self._watch is not None:  # after the body only a disconnect can come
             return await asyncio.shield(self._watch)
         message = await self._receive()

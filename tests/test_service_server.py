@@ -133,7 +133,10 @@ def test_the_line_of_waiting_requests_is_bounded(root):
         assert sorted(request.result().status_code for request in requests) == [200, 200, 503]
 
 
-def test_who_hangs_up_leaves_the_line(root):
+@pytest.mark.parametrize(
+    ("method", "what"), [("POST", {"files": {"image": JPEG}}), ("GET", {"params": {"frame": "v1-0/0"}})]
+)
+def test_who_hangs_up_leaves_the_line(root, method, what):
     encoder = ColourEncoder()
     with serving(root, encoder, threads=1) as client, ThreadPoolExecutor(1) as pool:
         wait_until(lambda: is_ready(client))
@@ -142,7 +145,7 @@ def test_who_hangs_up_leaves_the_line(root):
         assert encoder.entered.acquire(timeout=PATIENCE_S)
         workers = client.app.state.service.workers
         with pytest.raises(httpx2.ReadTimeout):
-            httpx2.post(client.base_url.join("/neighbors"), files={"image": JPEG}, timeout=0.3, trust_env=False)
+            httpx2.request(method, client.base_url.join("/neighbors"), **what, timeout=0.3, trust_env=False)
         wait_until(lambda: workers.waiting == 0)
         encoder.release.set()
         assert slow.result().status_code == 200
