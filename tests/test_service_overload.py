@@ -52,7 +52,10 @@ class Pool:
 
 
 class Load:
-    """Requests to ``workers``: when they began, and what became of each."""
+    """Requests to ``workers``: when they began, and what became of each.
+
+    A call takes ``call_s``, or what that says when it begins.
+    """
 
     def __init__(self, workers, loop):
         self.workers, self.loop, self.seen = workers, loop, []
@@ -71,7 +74,7 @@ class Load:
             with place:
                 outcome = f"{method} late"
                 await asyncio.sleep(body_s)
-                await self.workers.run(lambda: call_s)
+                await self.workers.run(call_s if callable(call_s) else lambda: call_s)
                 outcome = f"{method} answered"
         except OverloadedError:
             pass
@@ -226,11 +229,11 @@ def test_bodies_that_come_slowly_are_no_overload(monkeypatch):
 @pytest.mark.parametrize("clients", [3, 8])
 def test_clients_that_each_wait_for_their_answer_are_not_refused_when_calls_become_slower(monkeypatch, clients):
     async def scenario(load):
-        async def ask(client):
+        def call_s():
             slow = 3 < load.loop.now - 1000 < 5  # as while another core writes an index
-            return await load.post(client, call_s=load.random.uniform(0.5, 1.5) * (0.05 if slow else 0.004))
+            return load.random.uniform(0.5, 1.5) * (0.05 if slow else 0.004)
 
-        await load.closed(clients, 10, 0.02, ask)
+        await load.closed(clients, 10, 0.02, lambda client: load.post(client, call_s))
         assert set(load.rates(0, 10)) == {"post answered"}
 
     simulated(monkeypatch, scenario)
@@ -239,12 +242,12 @@ def test_clients_that_each_wait_for_their_answer_are_not_refused_when_calls_beco
 @pytest.mark.parametrize("stall_s", [0.1, 0.3])
 def test_a_stall_of_all_threads_costs_no_answer_where_little_is_asked(monkeypatch, stall_s):
     async def scenario(load):
-        async def ask(client):
+        def call_s():
             now = load.loop.now - 1000
             until = next((end for end in (3, 5, 5.5, 9) if end - stall_s < now < end), now)
-            return await load.post(client, call_s=until - now + CALL_S)
+            return until - now + CALL_S
 
-        await load.closed(3, 12, 0.02, ask)
+        await load.closed(3, 12, 0.02, lambda client: load.post(client, call_s))
         assert set(load.rates(0, 12)) == {"post answered"}
 
     simulated(monkeypatch, scenario)
