@@ -39,7 +39,8 @@ class Demand:
     """
 
     def __init__(self) -> None:
-        self._asked = self._answered = self._busy_s = self._since = 0.0
+        self._asked = self._answered = self._busy_s = self._since = 0.0  # sums over the last ``_recent_s``
+        self._recent_s = 1.0
 
     def ask(self, now: float, recent_s: float) -> None:
         """One call is asked for. ``recent_s``: how long it is remembered."""
@@ -60,9 +61,9 @@ class Demand:
         return self._asked / (self._answered + max(0.0, recent_s - self._busy_s) / interval_s)
 
     def _fade(self, now: float, recent_s: float) -> None:
-        left = math.exp((self._since - now) / recent_s)
+        left = math.exp((self._since - now) / recent_s) * recent_s / self._recent_s  # the same rates over another time
         self._asked, self._answered, self._busy_s = self._asked * left, self._answered * left, self._busy_s * left
-        self._since = now
+        self._since, self._recent_s = now, recent_s
 
 
 class Refused:

@@ -38,6 +38,7 @@ _STANDING_TURNS = 25.0
 # Of what could be answered, over the last second or so: beyond it is overload. Chance alone makes a tenth.
 _TOO_MUCH = 1.15
 _OVERLOAD_TURNS = 1.5  # and under overload: one in line for when a thread is free, or it would stand idle
+_TOGETHER = 0.1  # of the mean interval: calls that end after less have ended together
 _RECENT_S, _RECENT_TURNS = 1.0, 50.0  # whichever is longer: of few calls chance makes any rate
 
 
@@ -87,7 +88,7 @@ class Workers:
         self._observe_waiting = observe_waiting
         self._running = 0
         self._line: deque[_Place] = deque()
-        self._last_empty = self._busy_since = time.monotonic()
+        self._last_empty = self._busy_since = self._busy_until = time.monotonic()
         self._interval = Mean()  # seconds from one call's end to the next one's, while all threads are busy
         self._body_s = Mean()  # from a request's admission to its call
         self._demand = Demand()
@@ -212,9 +213,12 @@ class Workers:
     def _ended(self) -> None:
         """A call has ended: notes when, and passes its thread on."""
         now = time.monotonic()
-        if self._running == self._size:
-            self._demand.answer(now, self._interval.add(now - self._busy_since), self._recent_s())
-            self._busy_since = now
+        is_full = self._running == self._size
+        # Calls whose pictures the encoder took together end together; but for the first, not all threads are busy then.
+        if is_full or now - self._busy_until <= _TOGETHER * self._interval.value:
+            since = self._busy_since if is_full else self._busy_until
+            self._demand.answer(now, self._interval.add(now - since), self._recent_s())
+            self._busy_since = self._busy_until = now
         self._pass_on()
 
     def _pass_on(self) -> None:

@@ -61,8 +61,9 @@ def answers(small_run):
 def test_answers_are_the_nearest_frames_boxes(answers):
     for row in range(0, len(answers.queries), 5):
         similarities = [answers.query_vectors[row] @ vector for vector in answers.reference_vectors]
-        query, found = answers.queries.frame(row), answers.references.frame(int(np.argmax(similarities)))
-        assert answers.references.frame(int(answers.nearest[row])).id == found.id
+        nearest = int(answers.nearest[row])
+        assert similarities[nearest] == pytest.approx(max(similarities), abs=1e-6)  # some frames are equally alike
+        query, found = answers.queries.frame(row), answers.references.frame(nearest)
         box = transfer_box(found, query.view)
         assert np.allclose(answers.boxes[row].corners, box.corners)
         assert answers.iou[row] == pytest.approx(overlap(box, query.box))

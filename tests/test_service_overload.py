@@ -51,6 +51,31 @@ class Pool:
         pass
 
 
+class BatchingPool(Pool):
+    """Threads whose pictures are encoded together: all that wait while a pass runs are the next one's."""
+
+    def __init__(self, loop):
+        super().__init__(loop)
+        self.waiting, self.is_busy = [], False
+
+    def submit(self, work):
+        self.waiting.append(Future())
+        if not self.is_busy:
+            self.begin()
+        return self.waiting[-1] if self.waiting else self.passing[-1]
+
+    def begin(self):
+        self.passing, self.waiting, self.is_busy = self.waiting, [], True
+        self.loop.call_later(0.02 + 0.002 * len(self.passing), self.end)
+
+    def end(self):
+        for call in self.passing:
+            call.set_result(None)
+        self.is_busy = False
+        if self.waiting:
+            self.begin()
+
+
 class Load:
     """Requests to ``workers``: when they began, and what became of each.
 
@@ -114,14 +139,14 @@ class Load:
         return float(np.percentile(answered, 99))
 
 
-def simulated(monkeypatch, scenario, size=2) -> None:
+def simulated(monkeypatch, scenario, size=2, pool=Pool) -> None:
     loop = JumpingLoop()
     monkeypatch.setattr(module, "time", loop)
 
     async def main():
         workers = Workers(size, waiting=64)
         workers.close()
-        workers._pool = Pool(loop)
+        workers._pool = pool(loop)
         await scenario(Load(workers, loop))
 
     try:
@@ -251,3 +276,31 @@ def test_a_stall_of_all_threads_costs_no_answer_where_little_is_asked(monkeypatc
         assert set(load.rates(0, 12)) == {"post answered"}
 
     simulated(monkeypatch, scenario)
+
+
+@pytest.mark.parametrize(("size", "clients"), [(4, 4), (4, 5), (8, 9)])
+def test_calls_that_end_together_are_no_overload(monkeypatch, size, clients):
+    async def scenario(load):
+        async def burst():
+            await asyncio.sleep(5)
+            await asyncio.gather(*(load.get(f"other {number}") for number in range(8)))
+
+        ask = lambda client: load.post(client, body_s=load.random.uniform(0.001, 0.002))  # noqa: E731
+        await asyncio.gather(load.closed(clients, 20, 0.02, ask), burst())
+        assert set(load.rates(1, 19)) == {"post answered", "get answered"}
+
+    simulated(monkeypatch, scenario, size, BatchingPool)
+
+
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_calls_that_become_faster_are_no_overload(monkeypatch, size):
+    async def scenario(load):
+        def call_s():
+            return size * (0.2 if load.loop.now - 1000 < 60 else 0.02)
+
+        await load.open(4, 60, call_s=call_s)
+        await load.open(40, 20, call_s=call_s)
+        rates = load.rates(60, 80)
+        assert sum(rates.values()) - rates["post answered"] < 1
+
+    simulated(monkeypatch, scenario, size)
