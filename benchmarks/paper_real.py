@@ -1,7 +1,7 @@
 """Table 2 on real photographs and videos: every strategy under one budget, beside random networks and raw pixels.
 
     python -m benchmarks.paper_real coil --epochs 68 --input-size 48 --batch-size 64 --lr 0.15 --jobs 2
-    python -m benchmarks.paper_real ucf101 --epochs 50 --input-size 48 --batch-size 64 --lr 0.15 --jobs 2
+    python -m benchmarks.paper_real ucf101 --epochs 33 --input-size 48 --batch-size 64 --lr 0.15 --jobs 2
 
 ``coil``: COIL-100's objects 1 to 40 are learnt from, 41 to 70 asked for. There are no boxes: in place of the 3D IoU
 there is the error of the view of the nearest other photograph of the same object, in degrees; re-identification is
@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.merit import coil_queries
+from benchmarks.merit import Figures, coil_queries
 from index.encoder import Encoder, open_encoder
 from tests.real_captures import SHARED, coil
 from trainer.baselines import RawPixels
@@ -37,7 +37,6 @@ from trainer.sweep.plan import SweepConfig, budget, jobs_of
 from trainer.sweep.run import RowsFailedError, failed, sweep
 
 _LEARNT = 40  # objects 1 to 40
-Figures = dict[str, NDArray[np.float64]]
 
 
 @dataclass(frozen=True)

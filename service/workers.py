@@ -68,7 +68,8 @@ class Workers:
     Args:
         size: threads.
         waiting: the most calls in line, whatever their wait: each holds its picture in memory.
-        burst_s: the longest wait, unless a turn and a half of the threads take longer.
+        burst_s: the longest wait, unless a turn and a half of the threads take longer; who has a place in line loses it
+            to nothing else but overload.
         overload_s: the longest wait where more is asked than can be answered, by a seventh, unless a turn and a half
             take longer; and of who joins a line that has not been empty for a tenth of a second, unless 25 turns do,
             at most ``burst_s``.

@@ -59,10 +59,11 @@ class BatchingPool(Pool):
         self.waiting, self.is_busy = [], False
 
     def submit(self, work):
-        self.waiting.append(Future())
+        call = Future()
+        self.waiting.append(call)
         if not self.is_busy:
             self.begin()
-        return self.waiting[-1] if self.waiting else self.passing[-1]
+        return call
 
     def begin(self):
         self.passing, self.waiting, self.is_busy = self.waiting, [], True
