@@ -1,13 +1,13 @@
 """Which head the network that ships should have: what ``[head]`` of the recipe is chosen by.
 
-    python -m benchmarks.heads --frames runs/pretrain/round-2/frames --identity runs/pretrain/identity/frames
+    python -m benchmarks.heads --frames runs/pretrain/finish/frames
 
-For each of ``HEADS``: fitted to ``--frames``, and an identity map on top of it to ``--identity``. Its row has the
-figures of ``benchmarks.merit``, on validation objects alone; ``id_...``, re-identification by the identity map on both
-sets; and boxes of ``index.fit`` from as many neighbours as the service takes, ``fit_0.5`` and ``fit_0.7``, each with
-its difference from the first head's and that difference's standard error over videos. The crops' cameras are widened
-for that: a crop's picture ends at its rectangle, and a side on the picture's border says nothing. Last, the
-milliseconds of a pass on one core, the least of many, the heads in turn.
+For each of ``HEADS``: fitted to ``--frames``, and an identity map on top of it. Its row has the figures of
+``benchmarks.merit``, on validation objects alone; ``id_...``, re-identification by the identity map on both sets; and
+boxes of ``index.fit`` from as many neighbours as the service takes, ``fit_0.5`` and ``fit_0.7``, each with its
+difference from the first head's and that difference's standard error over videos. The crops' cameras are widened for
+that: a crop's picture ends at its rectangle, and a side on the picture's border says nothing. Last, the milliseconds of
+a pass on one core, the least of many, the heads in turn.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from index.predict import DEFAULT_K
 from index.schema import Camera, Frame, GeometryError, View
 from index.search import Vectors
 from trainer.demo.crops import draw_demo_crops
-from trainer.export import export_identified, export_refitted
+from trainer.export import export_refitted
 from trainer.frames import Frames
 from trainer.inference import embed_frames
 from trainer.pretrain import RECIPE, Recipe
@@ -41,25 +41,30 @@ from trainer.whiten import HeadConfig
 Values = NDArray[np.float64]
 
 
-def head_of(grids: tuple[int, int, int], weights: tuple[float, float, float], power: float = 0.7) -> HeadConfig:
-    """Stages 2, 3 and 4 in such grids with such weights, 256 dimensions."""
+def head_of(grids: tuple[int, int, int], weights: tuple[float, float, float], **more: Any) -> HeadConfig:
+    """Stages 2, 3 and 4 in such grids with such weights; ``more``: of ``HeadConfig``."""
     names = ("layer2", "layer3", "layer4")
     told = zip(names, weights, grids, strict=True)
-    return HeadConfig({name: {"weight": weight, "grid": grid} for name, weight, grid in told}, power=power)
+    return HeadConfig({name: {"weight": weight, "grid": grid} for name, weight, grid in told}, **more)
 
 
 HEADS = {
     "no grids": head_of((1, 1, 1), (0.5, 0.5, 1.0)),
     "stage 3 in quarters": head_of((1, 2, 1), (0.5, 0.5, 1.0)),
-    "stage 3 in quarters, power .5": head_of((1, 2, 1), (0.5, 0.5, 1.0), 0.5),
-    "stage 3 in quarters, power 1": head_of((1, 2, 1), (0.5, 0.5, 1.0), 1.0),
+    "stage 3 in quarters, power .5": head_of((1, 2, 1), (0.5, 0.5, 1.0), power=0.5),
+    "stage 3 in quarters, power 1": head_of((1, 2, 1), (0.5, 0.5, 1.0), power=1.0),
     "stage 3 in quarters of weight 1": head_of((1, 2, 1), (0.5, 1.0, 1.0)),
     "stage 3 in sixteenths": head_of((1, 4, 1), (0.5, 0.5, 1.0)),
     "stages 3 and 4 in quarters": head_of((1, 2, 2), (0.5, 0.5, 1.0)),
     "stages 2 and 3 in quarters": head_of((2, 2, 1), (0.5, 0.5, 1.0)),
-    "stages 2 and 3 in quarters, power .5": head_of((2, 2, 1), (0.5, 0.5, 1.0), 0.5),
+    "stages 2 and 3 in quarters, power .5": head_of((2, 2, 1), (0.5, 0.5, 1.0), power=0.5),
     "stages 2 and 3 in quarters of weight .7": head_of((2, 2, 1), (0.7, 0.7, 1.0)),
     "stages 2 and 3 in quarters of weight 1": head_of((2, 2, 1), (1.0, 1.0, 1.0)),
+    "the same, 384 dimensions": head_of((2, 2, 1), (1.0, 1.0, 1.0), dimension=384),
+    "the same, 200 steps to pose": head_of((2, 2, 1), (1.0, 1.0, 1.0), pose_steps=200),
+    "the same, 400 steps to pose": head_of((2, 2, 1), (1.0, 1.0, 1.0), pose_steps=400),
+    "the same, 384 dimensions, 400 steps to pose": head_of((2, 2, 1), (1.0, 1.0, 1.0), dimension=384, pose_steps=400),
+    "no grids, 400 steps to pose": head_of((1, 1, 1), (0.5, 0.5, 1.0), components=384, pose_steps=400),
 }
 _BORDER = 50  # pixels that are put around a crop
 _PASSES = 300
@@ -101,7 +106,9 @@ def measure(encoder: Path, demo: Frames, real: Frames | None) -> tuple[dict[str,
     if real is not None:
         seen = embed_frames(runtime, real)
         found = coil_figures(to_identities(identity_map, seen), real)
-        row |= {"coil": coil_figures(seen, real)["map"], "id_coil_r1": found["r1"], "id_coil": found["map"]}
+        plain = coil_figures(seen, real)
+        row |= {"coil": plain["map"], "coil_view_deg": plain["view_error_deg"]}
+        row |= {"id_coil_r1": found["r1"], "id_coil": found["map"]}
     known = [widened(references.frame(i)) for i in range(len(references))]
     half = range(0, len(queries), 2)
     return with_merit(row), fitted(indexed, asked[::2], known, [widened(queries.frame(i)) for i in half])
@@ -130,8 +137,7 @@ def milliseconds(encoders: dict[str, Encoder]) -> dict[str, float]:
 def main() -> None:
     """Prints a row as soon as it is measured, and writes all of them as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--frames", type=Path, required=True, help="crops that heads are fitted to")
-    parser.add_argument("--identity", type=Path, required=True, help="crops that identity maps are fitted to")
+    parser.add_argument("--frames", type=Path, required=True, help="crops that all of them are fitted to")
     parser.add_argument("--work", type=Path, default=Path("runs/merit"))
     parser.add_argument("--heads", nargs="+", default=list(HEADS), choices=list(HEADS), metavar="NAME")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/heads.json"))
@@ -139,20 +145,20 @@ def main() -> None:
     demo = Frames.open(draw_demo_crops(options.work / "demo", VALIDATION))
     real = photographs(options.work / "coil")
     chosen = real and real.select(real.split == "valid")
-    planned, rows, first = Recipe.read(RECIPE).identity, dict[str, Any](), None
+    planned, rows, first = Recipe.read(RECIPE).finish, dict[str, Any](), None
     assert planned is not None
     videos = demo.sequence[demo.split == "test"][::2]
     folders = {name: options.work / "heads" / name for name in options.heads}
     for name, folder in folders.items():
-        plain = export_refitted(PRETRAINED, folder / "plain", options.frames, HEADS[name])
-        row, iou = measure(export_identified(plain, folder / "encoder", options.identity, planned.fit), demo, chosen)
+        encoder = export_refitted(PRETRAINED, folder, options.frames, HEADS[name], planned.identity)
+        row, iou = measure(encoder, demo, chosen)
         first = iou if first is None else first
         for bound in (0.5, 0.7):
             row[f"fit_{bound}"] = float((iou > bound).mean())
             row[f"fit_{bound}_more"] = difference(iou > bound, first > bound, videos)
         rows[name] = {key: np.round(value, 4).tolist() for key, value in row.items()}
         print(name, json.dumps(rows[name]), flush=True)
-    runtimes = {name: open_encoder(folder / "encoder", many_callers=True) for name, folder in folders.items()}
+    runtimes = {name: open_encoder(folder, many_callers=True) for name, folder in folders.items()}
     for name, spent in milliseconds(runtimes).items():
         rows[name]["milliseconds"] = spent
     options.out.write_text(json.dumps(rows, indent=1) + "\n")

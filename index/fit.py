@@ -32,7 +32,7 @@ from index.schema import (
 from index.solve import CENTER, LOG_SIZE, YAW, Ground, Prior, Sights, Solutions, solve, turn
 from index.witnesses import SIZE_COVARIANCE, YAW_DEVIATION, Sighting, ground_of, sights_of, witnesses_of
 
-_SIMILARITY = 0.07  # a neighbour that is less similar than the nearest by this weighs 1/e of it
+_SIMILARITY = 0.08  # a neighbour that is less similar than the nearest by this weighs 1/e of it
 _EVIDENCE = 0.2  # how much a neighbour's cost counts: 1 would be right if all deviations were normal and independent
 _AGREEMENT = 0.5  # the IoU at which two boxes count as the same answer: the benchmark's own threshold
 _STANDARD = 2.0  # neighbours that the usual deviations are worth against what the neighbours' own spread says

@@ -25,7 +25,7 @@ from trainer.demo.crops import CropsConfig
 from trainer.export import export_pretrained
 from trainer.frames import Frames
 from trainer.identity import IdentityConfig
-from trainer.pretrain import RECIPE, Identification, Recipe, pretrain
+from trainer.pretrain import RECIPE, Finish, Recipe, pretrain
 from trainer.rebuild import Stages
 from trainer.whiten import HeadConfig
 
@@ -64,10 +64,10 @@ train = { lr = 0.001 }
 
 LAYERS = {"layer3": {"weight": 0.5, "grid": 2}, "layer4": 1.0}  # of TINY
 
-IDENTITY_TABLE = """
-[identity]
+FINISH_TABLE = """
+[finish]
 crops = { seed = 9 }
-fit = { dimension = 2, steps = 3 }
+identity = { dimension = 2, steps = 3 }
 """
 
 
@@ -86,10 +86,10 @@ def test_a_recipe_is_its_tables(tmp_path):
     assert second.crops == dataclasses.replace(first.crops, seed=7)
     assert second.train == dataclasses.replace(first.train, lr=0.001)
     assert read.head == HeadConfig(LAYERS, dimension=8)
-    assert read.identity is None
+    assert read.finish is None
     assert Recipe.read(recipe(tmp_path, "")) == Recipe()
-    told = Recipe.read(recipe(tmp_path, TINY + IDENTITY_TABLE)).identity
-    assert told == Identification(dataclasses.replace(first.crops, seed=9), IdentityConfig(dimension=2, steps=3))
+    told = Recipe.read(recipe(tmp_path, TINY + FINISH_TABLE)).finish
+    assert told == Finish(dataclasses.replace(first.crops, seed=9), IdentityConfig(dimension=2, steps=3))
 
 
 @pytest.mark.parametrize(
@@ -110,9 +110,11 @@ def test_a_recipe_is_its_tables(tmp_path):
         ("[crops]\nobjects = 0", r"crops\.objects.*0"),
         ("[train]\npairs = 'far'", "pairs.*far"),
         ("[head]\npower = 2", r"head\.power.*2"),
-        ("[identity]\nhead = 1", r"recipe\.identity.*head.*crops, fit"),
-        ("[identity]\nfit = { rate = 1 }", r"recipe\.identity\.fit.*rate.*steps"),
-        ("[identity]\ncrops = { objects = 0 }", r"crops\.objects.*0"),
+        ("[head]\npose_steps = -1", r"head\.pose_steps.*-1"),
+        ("[head]\npose_steps = 1\ncomponents = 8", r"head\.components.*8.*256"),
+        ("[finish]\nhead = 1", r"recipe\.finish.*head.*crops, identity"),
+        ("[finish]\nidentity = { rate = 1 }", r"recipe\.finish\.identity.*rate.*steps"),
+        ("[finish]\ncrops = { objects = 0 }", r"crops\.objects.*0"),
     ],
 )
 def test_what_a_recipe_may_not_say_is_named(tmp_path, text, words):
@@ -129,7 +131,7 @@ def test_a_file_that_is_no_recipe_is_named(tmp_path):
 
 def test_the_shipped_recipe_can_be_followed():
     shipped = Recipe.read(RECIPE)
-    seeds = [each.crops.seed for each in (*shipped.rounds, shipped.identity)]
+    seeds = [each.crops.seed for each in (*shipped.rounds, shipped.finish)]
     assert len({DemoConfig().seed, *seeds}) == 1 + len(seeds)  # no object of the demo or of another round is in a set
     for each in shipped.rounds:
         assert each.train.architecture == PRESETS["continue"].architecture
@@ -175,19 +177,24 @@ def test_what_it_releases_is_its_encoder(run, tmp_path):
     np.testing.assert_allclose(vectors, open_encoder(run / "round-2" / "encoder", "openvino").embed(crops), atol=1e-5)
 
 
-def test_an_identity_map_is_fitted_to_objects_of_its_own(run, tmp_path, monkeypatch):
+def test_head_and_identity_map_are_fitted_to_objects_of_their_own(run, tmp_path, monkeypatch):
     monkeypatch.setattr("trainer.identity._LEAST_TRACKS", 2)
+    planned = Recipe.read(
+        recipe(tmp_path, TINY.replace("dimension = 8", "dimension = 8\npose_steps = 2") + FINISH_TABLE)
+    )
     again = shutil.copytree(run, tmp_path / "run")
-    planned = Recipe.read(recipe(tmp_path, TINY + IDENTITY_TABLE))
     encoder = pretrain(again, planned)
     assert encoder == again / "encoder"
+    assert Spec.read(again / "round-2" / "encoder").head == {}
+    assert (Spec.read(encoder).dimension, Spec.read(encoder).training["pose_steps"]) == (3, 2)
     identity_map = read_identity_map(encoder)
     assert identity_map.shape == (2, 3)
     assert np.array_equal(read_identity_map(export_pretrained(tmp_path / "encoder", again / "release")), identity_map)
-    assert Spec.read(encoder).digest != Spec.read(again / "round-2" / "encoder").digest
-    crops = scenes(5, 32)
-    vectors = [open_encoder(folder, "openvino").embed(crops) for folder in (encoder, again / "round-2" / "encoder")]
-    np.testing.assert_array_equal(*vectors)
+    networks = [load_file(folder / "encoder" / WEIGHTS) for folder in (again, again / "round-2")]
+    kernels = [
+        weights[name] for weights, name in zip(networks, ("backbone.conv1.0.weight", "conv1.0.weight"), strict=True)
+    ]
+    assert torch.equal(*kernels)  # the network is the last round's
     written = (encoder / "encoder.json").stat().st_mtime_ns
     pretrain(again, planned)
     assert (encoder / "encoder.json").stat().st_mtime_ns == written

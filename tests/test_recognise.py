@@ -7,7 +7,6 @@ import dataclasses
 import numpy as np
 import pyarrow as pa
 import pytest
-import torch
 
 from index.growing import GrowingIndex
 from index.identity import Recogniser
@@ -21,7 +20,7 @@ from trainer import recognise
 from trainer.evaluate import stage
 from trainer.evaluate.subject import Subject, Trial
 from trainer.frames import FRAMES_SCHEMA, Frames
-from trainer.identity import IdentityConfig, contrastive_loss, discriminants, fit_identity
+from trainer.identity import IdentityConfig, discriminants, fit_identity
 from trainer.open_set import enrolments, open_set
 from trainer.recognise import Video, as_known, as_stranger, queries, recognitions, videos_of
 
@@ -100,19 +99,6 @@ def test_discriminants_make_the_scatter_within_tracks_a_sphere():
 def test_tracks_that_do_not_change_are_refused():
     with pytest.raises(InvalidValueError, match="tracks"):
         discriminants(np.repeat(np.eye(4, dtype=np.float32), 3, axis=0), np.repeat(np.arange(4), 3), 0.3)
-
-
-def test_the_loss_is_its_definition():
-    rows = torch.nn.functional.normalize(torch.from_numpy(np.random.default_rng(0).normal(size=(6, 3))), dim=1)
-    labels, temperature = [0, 0, 1, 1, 1, 2], 0.2
-    terms = []
-    for i in range(6):
-        others = [j for j in range(6) if j != i]
-        total = sum(np.exp(float(rows[i] @ rows[j]) / temperature) for j in others)
-        alike = [j for j in others if labels[j] == labels[i]]
-        logs = [float(rows[i] @ rows[j]) / temperature - np.log(total) for j in alike]
-        terms.append(-np.mean(logs) if logs else 0.0)
-    assert float(contrastive_loss(rows, torch.tensor(labels), temperature)) == pytest.approx(np.mean(terms))
 
 
 @pytest.mark.parametrize("change", [{"dimension": 0}, {"shrinkage": 0.0}, {"views": 1}, {"temperature": 0.0}], ids=str)

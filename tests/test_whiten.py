@@ -10,6 +10,7 @@ from index.backbone import IMAGENET_MEAN, IMAGENET_STD, build_backbone, build_em
 from index.encoder import letterbox
 from index.schema import InvalidValueError
 from tests.views import videos
+from trainer.pose_map import pose_map
 from trainer.whiten import HeadConfig, fit_head, joined_features, whitening
 
 LAYERS = {"layer2": 0.5, "layer3": 2.0, "layer4": 1.0}
@@ -173,6 +174,16 @@ def test_the_head_is_fitted_to_the_frames_crops_evenly(backbone):
     assert weight.shape == (25 // 4, joined.shape[1])
     assert bias.shape == (25 // 4,)
     np.testing.assert_allclose((joined @ weight.T + bias).mean(dim=0), 0, atol=1e-4)
+
+
+def test_a_head_that_is_turned_to_pose_is_a_map_of_more_components(backbone):
+    frames = videos(10, 5)
+    weight, bias = fit_head(backbone, frames, 32, HeadConfig(LAYERS, dimension=4, pose_steps=3, components=8))
+    joined = joined_features(backbone, frames, 32, LAYERS)
+    components = joined @ (widest := whitening(joined, HeadConfig(dimension=8)))[0].numpy().T + widest[1].numpy()
+    turn = pose_map(components.astype(np.float32), frames, 4, 3)
+    assert not np.allclose(turn, np.eye(4, 8))
+    np.testing.assert_allclose(joined @ weight.numpy().T + bias.numpy(), components @ turn.T, rtol=1e-4, atol=1e-4)
 
 
 def test_features_do_not_depend_on_how_the_backbone_was_left(backbone):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from index.backbone import IMAGENET_MEAN, IMAGENET_STD, build_backbone, build_embedder, unit_features
-from index.encoder import GRAPH, GRAPH_WEIGHTS, IDENTITY, MANIFEST, WEIGHTS, Spec, file_digest
+from index.encoder import GRAPH, GRAPH_WEIGHTS, IDENTITY, WEIGHTS, Spec, file_digest
 from index.identity_map import read_identity_map
 from index.schema import CorruptArtifactError, InvalidValueError
 from trainer.config import TrainConfig, read_config
@@ -32,6 +31,8 @@ from trainer.pretrained import PRETRAINED
 from trainer.public import public_encoder
 from trainer.train import CHECKPOINT
 from trainer.whiten import HeadConfig, fit_head
+
+_IdentityFit = Callable[[Path], NDArray[np.float32] | None]
 
 
 def export(
@@ -61,20 +62,22 @@ def export(
         return _publish(backbone, _Input.of(config), {}, training, out)
     head, learnt = head or HeadConfig(), _learnt(frames)
     embedder, described = _with_head(backbone, _Input.of(config), learnt, head)
-    training |= _whitening(head)
-    fit = (lambda draft: identity_map(draft, learnt, identity)) if identity else _no_identity
-    return _publish(embedder, _Input.of(config), described, training, out, fit)
+    training |= _fitting(head)
+    return _publish(embedder, _Input.of(config), described, training, out, _identity_fit(learnt, identity))
 
 
-def export_refitted(encoder: Path, out: Path, frames: Path, head: HeadConfig) -> Path:
-    """Writes the network of the artefact ``encoder`` with another head, fitted to the ``train`` split of ``frames``, to
-    ``out``, which is returned. It has no identity map: that was of other vectors."""
+def export_refitted(
+    encoder: Path, out: Path, frames: Path, head: HeadConfig, identity: IdentityConfig | None = None
+) -> Path:
+    """Writes the network of the artefact ``encoder`` with another head and ``identity`` map, fitted to the ``train``
+    split of ``frames``, to ``out``, which is returned. ``identity`` None: no map, as the old one was of others."""
     spec, learnt = Spec.read(encoder), _learnt(frames)
     network = build_embedder(spec.architecture, spec.architecture_kwargs, spec.head)
     network.load_state_dict(load_file(encoder / WEIGHTS))
     backbone = network.get_submodule("backbone") if spec.head else network
     embedder, described = _with_head(backbone, _Input.of_spec(spec), learnt, head)
-    return _publish(embedder, _Input.of_spec(spec), described, {**spec.training, **_whitening(head)}, out)
+    training = {**spec.training, **_fitting(head)}
+    return _publish(embedder, _Input.of_spec(spec), described, training, out, _identity_fit(learnt, identity))
 
 
 def _learnt(frames: Path) -> Frames:
@@ -86,9 +89,14 @@ def _learnt(frames: Path) -> Frames:
     return learnt
 
 
-def _whitening(head: HeadConfig) -> dict[str, Any]:
+def _fitting(head: HeadConfig) -> dict[str, Any]:
     """What the manifest says beside the layers; nothing of a head that has none."""
-    return {"whitening_power": head.power} if head.layers else {}
+    return {"whitening_power": head.power, "pose_steps": head.pose_steps} if head.layers else {}
+
+
+def _identity_fit(frames: Frames, config: IdentityConfig | None) -> _IdentityFit:
+    """What fits an identity map to an encoder's draft, or None where none is wanted."""
+    return (lambda draft: identity_map(draft, frames, config)) if config else _no_identity
 
 
 def _with_head(
@@ -120,16 +128,6 @@ def export_public(architecture: str, weights: str, out: Path, input_size: int | 
     public = public_encoder(architecture, weights, input_size)
     taken = _Input(public.architecture, public.input_size, public.kwargs, public.mean, public.std)
     return _publish(public.network, taken, {}, {"public": public.architecture, "weights": Path(weights).name}, out)
-
-
-def export_identified(encoder: Path, out: Path, frames: Path, config: IdentityConfig) -> Path:
-    """Writes the artefact ``encoder`` to ``out``, which is returned, with an identity map of the ``train`` split."""
-    learnt = _learnt(frames)
-    with _replacing(out) as draft:
-        for name in (MANIFEST, *Spec.read(encoder).files):
-            shutil.copyfile(encoder / name, draft / name)
-        _add_identity(draft, identity_map(encoder, learnt, config))
-    return out
 
 
 def export_random(config: TrainConfig, out: Path, seed: int) -> Path:
@@ -178,7 +176,7 @@ def _publish(
     head: Mapping[str, Any],
     training: Mapping[str, Any],
     out: Path,
-    identity: Callable[[Path], NDArray[np.float32] | None] = _no_identity,
+    identity: _IdentityFit = _no_identity,
 ) -> Path:
     """Writes the artefact to ``out``; ``identity`` fits its identity map to the rest of it."""
     with _replacing(out) as draft:

@@ -9,18 +9,17 @@ docs/LOG.md.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn.functional import normalize
-from tqdm import trange
 
 from index.encoder import open_encoder
 from index.schema import InvalidValueError
+from trainer.contrast import Batch, but_itself, contrasted
 from trainer.frames import Frames, evenly_of_tracks
 from trainer.inference import embed_frames
 
@@ -81,7 +80,15 @@ def fit_identity(
     kept = min(config.dimension, len(directions))
     if config.steps:
         start = directions / (vectors @ directions.T).std()
-        turned = _contrasted(torch.from_numpy((vectors @ start.T).astype(np.float32)), tracks, kept, config)
+        turned = contrasted(
+            torch.from_numpy((vectors @ start.T).astype(np.float32)),
+            kept,
+            _batches(tracks, config),
+            steps=config.steps,
+            temperature=config.temperature,
+            lr=config.lr,
+            decay=config.weight_decay,
+        )
         found = turned.astype(np.float64) @ start
     else:
         found = weights[:kept, None] * directions[:kept]
@@ -116,31 +123,12 @@ def discriminants(
     return (whiten @ turn[:, best]).T, np.sqrt(spread / (1 + spread))
 
 
-def _contrasted(vectors: Tensor, tracks: NDArray[np.int64], kept: int, config: IdentityConfig) -> NDArray[np.float32]:
-    """(kept, m): the linear map that the contrastive loss makes of the first ``kept`` of m components."""
+def _batches(tracks: NDArray[np.int64], config: IdentityConfig) -> Iterator[Batch]:
+    """Some frames of some tracks: those of a track attract, all others repel."""
     rng = np.random.default_rng(config.seed)
     rows = [np.flatnonzero(tracks == track) for track in np.unique(tracks)]
-    layer = nn.Linear(vectors.shape[1], kept, bias=False)
-    nn.init.eye_(layer.weight)
-    optimizer = torch.optim.AdamW(layer.parameters(), lr=config.lr, weight_decay=config.weight_decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.lr, total_steps=config.steps)
-    for _ in trange(config.steps, desc="identity", unit="step"):
+    while True:
         chosen = rng.choice(len(rows), min(config.tracks, len(rows)), replace=False)
         picked = np.concatenate([rng.choice(rows[track], config.views) for track in chosen])
-        labels = torch.arange(len(chosen)).repeat_interleave(config.views)
-        loss = contrastive_loss(normalize(layer(vectors[picked]), dim=1), labels, config.temperature)
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        schedule.step()
-    weight: NDArray[np.float32] = layer.weight.detach().numpy()
-    return weight
-
-
-def contrastive_loss(rows: Tensor, labels: Tensor, temperature: float) -> Tensor:
-    """Mean over unit rows (n, d) of the cross-entropies of finding the others of its label (n,) among all others."""
-    itself = torch.eye(len(rows), dtype=torch.bool)
-    logits = (rows @ rows.T / temperature).masked_fill(itself, -torch.inf)
-    alike = (labels[:, None] == labels) & ~itself
-    logs = (logits - logits.logsumexp(1, keepdim=True)).masked_fill(~alike, 0.0)
-    return -(logs.sum(1) / alike.sum(1).clamp(min=1)).mean()
+        label = torch.arange(len(chosen)).repeat_interleave(config.views)
+        yield Batch(picked, but_itself(label[:, None] == label), but_itself(torch.ones(len(picked), len(picked)) > 0))

@@ -8,8 +8,8 @@ objects of its own and trains on from the weights of the one before, so new obje
     <run>/round-1/frames/       the first round's set (trainer.demo.crops)
     <run>/round-1/training/     its checkpoint and TensorBoard log (trainer.train)
     <run>/round-1/encoder/      what it learnt, as an encoder artefact (index.encoder); then round-2, and so on
-    <run>/identity/frames/      further objects, which the encoder has not seen: the identity map is fitted to them
-    <run>/encoder/              the last round's encoder with that map (trainer.identity)
+    <run>/finish/frames/        further objects, which the network has not seen
+    <run>/encoder/              the last round's network with a head and an identity map that are fitted to those
     <run>/release/              the part of it that ships: what lies in trainer/pretrained
     <run>/curves.csv            what was logged, a row an epoch
     <run>/curves.png            the same as a picture
@@ -31,7 +31,7 @@ from index.encoder import Spec
 from index.schema import CorruptArtifactError, InvalidValueError
 from trainer.config import TrainConfig
 from trainer.demo.crops import CropsConfig, draw_crops
-from trainer.export import export, export_identified
+from trainer.export import export, export_refitted
 from trainer.identity import IdentityConfig
 from trainer.pretrained import release
 from trainer.rebuild import Stages
@@ -52,11 +52,11 @@ class Round:
 
 
 @dataclass(frozen=True)
-class Identification:
-    """What the identity map is fitted to, and how."""
+class Finish:
+    """Objects that the network has not learnt from: the head is fitted to them, and the identity map."""
 
     crops: CropsConfig = field(default_factory=CropsConfig)
-    fit: IdentityConfig = field(default_factory=IdentityConfig)
+    identity: IdentityConfig = field(default_factory=IdentityConfig)
 
 
 @dataclass(frozen=True)
@@ -65,16 +65,16 @@ class Recipe:
 
     rounds: tuple[Round, ...] = (Round(),)
     head: HeadConfig = field(default_factory=HeadConfig)
-    identity: Identification | None = None  # None: no identity map
+    finish: Finish | None = None  # None: the head is fitted to each round's crops, and there is no identity map
 
     @classmethod
     def read(cls, path: Path) -> Recipe:
         """A TOML file with the tables ``[crops]``, ``[train]`` and ``[head]``, whose keys are the configs' fields.
 
         Without ``[[rounds]]`` there is one round; with them, each has tables ``crops`` and ``train`` of its own for
-        what it does differently; so has ``[identity]`` a table ``crops`` and one ``fit``. What the file leaves out has
-        the config's default. Raises CorruptArtifactError for a file that is not TOML, InvalidValueError, naming table
-        and key, for a key or a value that cannot be.
+        what it does differently; so has ``[finish]`` a table ``crops`` and one ``identity``. What the file leaves out
+        has the config's default. Raises CorruptArtifactError for a file that is not TOML, InvalidValueError, naming
+        table and key, for a key or a value that cannot be.
         """
         try:
             tables = tomllib.loads(path.read_text())
@@ -83,13 +83,13 @@ class Recipe:
         rounds = tables.pop("rounds", [{}])
         if not isinstance(rounds, list) or not rounds:
             raise InvalidValueError("recipe.rounds", rounds, "one [[rounds]] at least")
-        _known("recipe", tables, ("crops", "train", "head", "identity"))
+        _known("recipe", tables, ("crops", "train", "head", "finish"))
         for number, own in enumerate(rounds, 1):
             _known(f"recipe.rounds.{number}", own, ("crops", "train"))
         shared = _round(Round(), "", tables)  # checked by itself, so that a mistake is named where it was made
         parts = tuple(_round(shared, f"rounds.{number}.", own) for number, own in enumerate(rounds, 1))
         head = _config(HeadConfig(), "head", tables.get("head", {}))
-        return cls(parts, head, _identification(shared.crops, tables["identity"]) if "identity" in tables else None)
+        return cls(parts, head, _finish(shared.crops, tables["finish"]) if "finish" in tables else None)
 
 
 def _round(defaults: Round, prefix: str, tables: Mapping[str, Any]) -> Round:
@@ -98,11 +98,11 @@ def _round(defaults: Round, prefix: str, tables: Mapping[str, Any]) -> Round:
     return Round(crops, _config(defaults.train, f"{prefix}train", tables.get("train", {})))
 
 
-def _identification(crops: CropsConfig, tables: Any) -> Identification:
-    """What the table ``identity`` says; ``crops`` are the recipe's."""
-    _known("recipe.identity", tables, ("crops", "fit"))
-    fit = _config(IdentityConfig(), "identity.fit", tables.get("fit", {}))
-    return Identification(_config(crops, "identity.crops", tables.get("crops", {})), fit)
+def _finish(crops: CropsConfig, tables: Any) -> Finish:
+    """What the table ``finish`` says; ``crops`` are the recipe's."""
+    _known("recipe.finish", tables, ("crops", "identity"))
+    identity = _config(IdentityConfig(), "finish.identity", tables.get("identity", {}))
+    return Finish(_config(crops, "finish.crops", tables.get("crops", {})), identity)
 
 
 def _known(name: str, values: Any, names: Sequence[str]) -> None:
@@ -125,23 +125,24 @@ def _config(defaults: Config, table: str, values: Any) -> Config:
 def pretrain(run: Path, recipe: Recipe) -> Path:
     """Runs every stage that is not up to date, and returns the encoder."""
     stages, folders = Stages(run), [run / f"round-{number}" for number in range(1, len(recipe.rounds) + 1)]
+    head = HeadConfig(layers={}) if recipe.finish else recipe.head
     for number, planned in enumerate(recipe.rounds):
-        _follow(stages, folders[number], planned, recipe.head, folders[number - 1] if number else None)
+        _follow(stages, folders[number], planned, head, folders[number - 1] if number else None)
         write_curves([folder / "training" for folder in folders[: number + 1]], run)
     encoder = folders[-1] / "encoder"
-    if recipe.identity:
-        encoder = _identify(stages, run, recipe.identity, encoder)
+    if recipe.finish:
+        encoder = _finished(stages, run, recipe.finish, recipe.head, encoder)
     release(encoder, run / "release")
     return encoder
 
 
-def _identify(stages: Stages, run: Path, planned: Identification, learnt: Path) -> Path:
-    """The encoder ``learnt`` with an identity map."""
-    frames, encoder, crops = run / "identity" / "frames", run / "encoder", dataclasses.asdict(planned.crops)
-    stages.run("identity draw", crops, frames / "frames.parquet", lambda: draw_crops(frames, planned.crops))
-    wanted = {"crops": crops, "fit": dataclasses.asdict(planned.fit), "encoder": Spec.read(learnt).digest}
-    fit = lambda: export_identified(learnt, encoder, frames, planned.fit)  # noqa: E731
-    stages.run("identity fit", wanted, encoder, fit)
+def _finished(stages: Stages, run: Path, planned: Finish, head: HeadConfig, learnt: Path) -> Path:
+    """The network of the encoder ``learnt``, with a head and an identity map."""
+    frames, encoder, crops = run / "finish" / "frames", run / "encoder", dataclasses.asdict(planned.crops)
+    stages.run("finish draw", crops, frames / "frames.parquet", lambda: draw_crops(frames, planned.crops))
+    fits = {"head": dataclasses.asdict(head), "identity": dataclasses.asdict(planned.identity)}
+    fit = lambda: export_refitted(learnt, encoder, frames, head, planned.identity)  # noqa: E731
+    stages.run("finish fit", {"crops": crops, **fits, "encoder": Spec.read(learnt).digest}, encoder, fit)
     return encoder
 
 

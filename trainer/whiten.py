@@ -1,4 +1,4 @@
-"""Which of a trained network's features are indexed: several stages joined, partly whitened, reduced.
+"""Which of a trained network's features are indexed: several stages joined, partly whitened, turned to pose, reduced.
 
 Averaged features are dominated by a few directions, mostly identity and brightness; pose lies in many weak ones.
 Dividing each principal component by a power of its standard deviation gives them a say. The power was chosen with
@@ -7,7 +7,7 @@ Dividing each principal component by a power of its standard deviation gives the
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -17,7 +17,8 @@ from tqdm import tqdm
 
 from index.backbone import IMAGENET_MEAN, IMAGENET_STD, Layers, Stage, joined_layers, network_input
 from index.schema import InvalidValueError
-from trainer.frames import Frames, evenly, letterboxed
+from trainer.frames import Frames, even_rows, evenly, letterboxed
+from trainer.pose_map import pose_map
 
 _BATCH = 128
 _SAMPLES_PER_COMPONENT = 4  # with fewer, a component's deviation is mostly chance
@@ -34,16 +35,25 @@ class HeadConfig:
         dimension: of the vectors; less when there are fewer features, or fewer than four samples a dimension.
         power: of the standard deviation that each component is divided by.
         sample: frames that the components are computed from, evenly over the training split.
+        pose_steps: of learning which of the components keep the pose; 0: the widest ones are kept. They are learnt from
+            all frames of the training split, and want some hundreds of tracks.
+        components: how many of them there are to choose from, for that.
     """
 
     layers: Layers = field(default_factory=lambda: {"layer2": 0.5, "layer3": 0.5, "layer4": 1.0})
     dimension: int = 256
     power: float = 0.7
     sample: int = 8000
+    pose_steps: int = 0
+    components: int = 768
 
     def __post_init__(self) -> None:
         if self.dimension < 1 or self.sample < 2:
             raise InvalidValueError("head", (self.dimension, self.sample), "dimension 1 and sample 2 at least")
+        if self.pose_steps < 0:
+            raise InvalidValueError("head.pose_steps", self.pose_steps, "0 or more")
+        if self.pose_steps and self.components < self.dimension:
+            raise InvalidValueError("head.components", self.components, f"the dimension, {self.dimension}, at least")
         if not 0 <= self.power <= 1:
             raise InvalidValueError("head.power", self.power, "from 0 to 1")
         for value in self.layers.values():
@@ -55,7 +65,15 @@ def fit_head(backbone: nn.Module, frames: Frames, size: int, config: HeadConfig)
 
     frames: whose crops of ``size`` px the components are of; their labels are not looked at.
     """
-    return whitening(joined_features(backbone, evenly(frames, config.sample), size, config.layers), config)
+    if not config.pose_steps:
+        return whitening(joined_features(backbone, evenly(frames, config.sample), size, config.layers), config)
+    features = joined_features(backbone, frames, size, config.layers)
+    weight, bias = whitening(
+        features[even_rows(len(frames), config.sample)], replace(config, dimension=config.components)
+    )
+    components = (features @ weight.numpy().T + bias.numpy()).astype(np.float32)
+    turn = torch.from_numpy(pose_map(components, frames, min(config.dimension, len(weight)), config.pose_steps))
+    return turn @ weight, turn @ bias
 
 
 @torch.no_grad()
