@@ -3,10 +3,10 @@
     python -m benchmarks.pretrained --seeds 0 1 2 --encoder shipped=runs/pretrain/encoder
 
 ``demo``: test objects of several generator seeds, each filmed twice, against the training captures of their seed:
-the nearest frame's category, azimuth, and box by the paper's transfer; re-identification across the two videos. The
-frames are drawn as crops, without the video in between. ``coil``: COIL-100, views at least 30 degrees apart.
-95 % intervals by drawing objects with replacement. Rows: raw pixels, the untrained network with several seeds, and the
-encoders given.
+the nearest frame's category, azimuth, and box by the paper's transfer; re-identification across the two videos, by the
+vectors and, ``id_...``, by the identities that an encoder's map makes of them. The frames are drawn as crops, without
+the video in between. ``coil``: COIL-100, views at least 30 degrees apart. 95 % intervals by drawing objects with
+replacement. Rows: raw pixels, the untrained network with several seeds, and the encoders given.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.merit import VALIDATION, azimuth_errors, coil_figures, overlaps, per_query, photographs
+from benchmarks.merit import VALIDATION, azimuth_errors, coil_figures, overlaps, per_query, photographs, reid
 from index.encoder import Encoder, Spec, open_encoder
+from index.identity_map import read_identity_map, to_identities
+from index.search import Vectors
 from trainer.baselines import RawPixels
 from trainer.config import TrainConfig
 from trainer.demo.crops import draw_demo_crops
@@ -36,9 +38,9 @@ _RANDOM_NETWORKS = 3
 _LEVEL = 0.95
 
 
-def measure(encoder: Encoder, demos: list[Frames], real: Frames | None) -> dict[str, Any]:
+def measure(encoder: Encoder, identity_map: Vectors | None, demos: list[Frames], real: Frames | None) -> dict[str, Any]:
     """One row of the table: every figure as [value, low, high]."""
-    parts = [_per_query(encoder, demo) for demo in demos]
+    parts = [_per_query(encoder, identity_map, demo) for demo in demos]
     values = {name: np.concatenate([part[name] for part in parts]) for name in parts[0] if name != "object"}
     objects = np.concatenate([[f"{i}/{name}" for name in part["object"]] for i, part in enumerate(parts)])
     row: dict[str, Any] = {
@@ -46,14 +48,24 @@ def measure(encoder: Encoder, demos: list[Frames], real: Frames | None) -> dict[
     }
     if real is not None:
         for name, chosen in {"coil 1-70": real, "coil 41-70": real.select(real.split == "test")}.items():
-            row[name] = {k: round(v, 3) for k, v in coil_figures(embed_frames(encoder, chosen), chosen).items()}
+            vectors = embed_frames(encoder, chosen)
+            found = coil_figures(vectors, chosen)
+            if identity_map is not None:
+                known = coil_figures(to_identities(identity_map, vectors), chosen)
+                found |= {"id_map": known["map"], "id_r1": known["r1"]}
+            row[name] = {k: round(v, 3) for k, v in found.items()}
     return row
 
 
-def _per_query(encoder: Encoder, demo: Frames) -> dict[str, Any]:
+def _per_query(encoder: Encoder, identity_map: Vectors | None, demo: Frames) -> dict[str, Any]:
     """Every figure of each query of one seed's captures, (n,) each, and the queries' objects."""
     references, queries = (demo.select(demo.split == split) for split in ("train", "test"))
-    figures = per_query(embed_frames(encoder, references), embed_frames(encoder, queries), references, queries)
+    asked = embed_frames(encoder, queries)
+    figures = per_query(embed_frames(encoder, references), asked, references, queries)
+    if identity_map is not None:
+        same_video = queries.sequence[:, None] == queries.sequence
+        identities = to_identities(identity_map, asked)
+        figures["id_r1"], figures["id_map"] = reid(identities, queries.object_id, same_video)
     return {"object": queries.object_id, **figures}
 
 
@@ -109,8 +121,8 @@ def main() -> None:
     result: dict[str, Any] = {"seeds": options.seeds, "bounds": bounds(demos), "rows": {}}
     print(json.dumps(result["bounds"]), flush=True)
     with TemporaryDirectory() as folder:
-        for name, encoder in _encoders(options.encoder, Path(folder)):
-            result["rows"][name] = measure(encoder, demos, real)
+        for name, encoder, identity_map in _encoders(options.encoder, Path(folder)):
+            result["rows"][name] = measure(encoder, identity_map, demos, real)
             print(name, json.dumps(result["rows"][name]), flush=True)
     options.out.write_text(json.dumps(result, indent=1) + "\n")
 
@@ -121,17 +133,17 @@ def _demo(work: Path, seed: int) -> Frames:
     return Frames.open(draw_demo_crops(work / f"demo-{seed}", DemoConfig(seed=seed)))
 
 
-def _encoders(given: list[str], folder: Path) -> list[tuple[str, Encoder]]:
+def _encoders(given: list[str], folder: Path) -> list[tuple[str, Encoder, Vectors | None]]:
     paths = {name: Path(path) for name, _, path in (entry.partition("=") for entry in given)}
     spec = Spec.read(next(iter(paths.values()))) if paths else None
     config = TrainConfig(architecture="resnet18_half", input_size=64)
     if spec:
         config = dataclasses.replace(config, architecture=spec.architecture, input_size=spec.input_size)
-    rows: list[tuple[str, Encoder]] = [("raw 16x16 pixels", RawPixels())]
+    rows: list[tuple[str, Encoder, Vectors | None]] = [("raw 16x16 pixels", RawPixels(), None)]
     for seed in range(_RANDOM_NETWORKS):
         encoder = open_encoder(export_random(config, folder / str(seed), seed))
-        rows.append((f"random network, seed {seed}", encoder))
-    return rows + [(name, open_encoder(path)) for name, path in paths.items()]
+        rows.append((f"random network, seed {seed}", encoder, None))
+    return rows + [(name, open_encoder(path), read_identity_map(path)) for name, path in paths.items()]
 
 
 if __name__ == "__main__":

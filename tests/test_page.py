@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
 
+from index.predict import DEFAULT_K
 from tests.browser import answer_after, fields_of, open_page
 from tests.scenes import standing_frame
 from tests.service_fixtures import build_index, encoded, picture_of, query_fields, wait_until, write_sample
@@ -123,6 +124,16 @@ def test_a_sample_brings_everything_with_it(page):
     expect(page.locator("#pose-neighbors .box-edge")).to_have_count(12)  # each with its own box
     expect(page.locator("#pose-matches")).to_contain_text("known")
     expect(page.locator("#timing")).to_contain_text("embed")
+
+
+def test_as_many_neighbours_are_asked_for_as_the_page_says(page):
+    """Without ``k`` the service takes its own number; the index has fewer frames."""
+    field = page.locator("#k")
+    expect(field).to_have_value(str(DEFAULT_K))
+    for number in (10, DEFAULT_K):
+        answer, sent = answer_after(page, lambda number=number: (field.fill(str(number)), field.blur()))
+        assert int(sent.get("k", DEFAULT_K)) == number
+        assert len(answer["objects"][0]["neighbors"]) == min(number, 12)
 
 
 def test_a_change_is_asked_by_itself(page):

@@ -3,7 +3,7 @@
 import { find, findAll } from "./dom.js";
 import { cellOf } from "./paint.js";
 
-const USUAL_K = "10";
+const USUAL_K = "20";
 const CORNERS = ["x0", "y0", "x1", "y1"];
 const signed = (value) => `${value < 0 ? "−" : ""}${Math.abs(value).toFixed(0)}°`;
 const inWords = (metres) => (metres < 1 ? `${(100 * metres).toFixed(0)} cm` : `${metres.toFixed(2)} m`);
