@@ -20,12 +20,13 @@ from typing import Any
 import numpy as np
 
 from benchmarks.merit import coil_figures
-from index.encoder import Encoder, open_encoder
+from index.encoder import open_encoder
 from index.fit import fit_box
+from index.identity_map import read_identity_map, to_identities
 from index.iou import iou_3d
 from index.predict import Predictor
 from index.schema import Frame
-from index.search import FrameIndex
+from index.search import FrameIndex, Vectors
 from tests.real_captures import SHARED, coil, temple_ring
 from trainer.baselines import RawPixels
 from trainer.config import PRESETS
@@ -86,19 +87,26 @@ def coil_reid(minutes: float, rates: list[float]) -> dict[str, Any]:
         frames = Frames.open(frames_path)
         queries = frames.select(frames.split == "test")
         base = dataclasses.replace(PRESETS["continue"], max_minutes=minutes, monitor_every=1000)
-        result = {"raw pixels": _reid(RawPixels(), queries)}
-        result["random network"] = _reid(open_encoder(export_random(base, root / "random", 0)), queries)
-        result["shipped"] = _reid(open_encoder(export_pretrained(root / "shipped")), queries)
+        result = {"raw pixels": _reid(embed_frames(RawPixels(), queries), queries)}
+        result["random network"] = _reid(_vectors(export_random(base, root / "random", 0), queries), queries)
+        shipped = export_pretrained(root / "shipped")
+        vectors = _vectors(shipped, queries)
+        result["shipped"] = _reid(vectors, queries)
+        result["shipped, its identities"] = _reid(to_identities(read_identity_map(shipped), vectors), queries)
         for rate in rates:
             config = dataclasses.replace(base, lr=rate)
             checkpoint = train(frames_path, root / f"training-{rate}", config, PRETRAINED)
             encoder = export(checkpoint, root / f"encoder-{rate}", frames_path, HeadConfig())
-            result[f"continued, {minutes:g} min at rate {rate:g}"] = _reid(open_encoder(encoder), queries)
+            result[f"continued, {minutes:g} min at rate {rate:g}"] = _reid(_vectors(encoder, queries), queries)
     return result
 
 
-def _reid(encoder: Encoder, queries: Frames) -> dict[str, float]:
-    return {name: round(value, 3) for name, value in coil_figures(embed_frames(encoder, queries), queries).items()}
+def _vectors(encoder: Path, queries: Frames) -> Vectors:
+    return embed_frames(open_encoder(encoder), queries)
+
+
+def _reid(vectors: Vectors, queries: Frames) -> dict[str, float]:
+    return {name: round(value, 3) for name, value in coil_figures(vectors, queries).items()}
 
 
 def main() -> None:

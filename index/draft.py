@@ -58,7 +58,7 @@ _ALIKE = 0.012  # a box whose pictures are less alike by this weighs 1/e
 _TALL = 0.13
 
 # Not the fit's own confidence, which takes rectangles for seen: it is .9 where a sixth of the boxes is good.
-_CALIBRATION, _DRAWN_CALIBRATION = Calibration((-8.68, 15.48), 0), Calibration((-1.58, 6.86), 0)
+_CALIBRATION, _DRAWN_CALIBRATION = Calibration((-9.02, 18.14), 0), Calibration((-6.11, 19.4), 0)
 
 
 @dataclass(frozen=True)

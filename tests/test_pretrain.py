@@ -111,7 +111,7 @@ def test_a_recipe_is_its_tables(tmp_path):
         ("[train]\npairs = 'far'", "pairs.*far"),
         ("[head]\npower = 2", r"head\.power.*2"),
         ("[head]\npose_steps = -1", r"head\.pose_steps.*-1"),
-        ("[head]\npose_steps = 1\ncomponents = 8", r"head\.components.*8.*256"),
+        ("[head]\npose_steps = 1\ncomponents = 8", r"head\.components.*8.*384"),
         ("[finish]\nhead = 1", r"recipe\.finish.*head.*crops, identity"),
         ("[finish]\nidentity = { rate = 1 }", r"recipe\.finish\.identity.*rate.*steps"),
         ("[finish]\ncrops = { objects = 0 }", r"crops\.objects.*0"),

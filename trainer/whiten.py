@@ -22,6 +22,7 @@ from trainer.pose_map import pose_map
 
 _BATCH = 128
 _SAMPLES_PER_COMPONENT = 4  # with fewer, a component's deviation is mostly chance
+_QUARTERS = {"weight": 1.0, "grid": 2}  # where in the picture early stages see what they see tells the pose
 _LARGEST = 6e4  # weight: above 65,504 half precision, in which they are written, has none
 
 
@@ -40,8 +41,8 @@ class HeadConfig:
         components: how many of them there are to choose from, for that.
     """
 
-    layers: Layers = field(default_factory=lambda: {"layer2": 0.5, "layer3": 0.5, "layer4": 1.0})
-    dimension: int = 256
+    layers: Layers = field(default_factory=lambda: {"layer2": _QUARTERS, "layer3": _QUARTERS, "layer4": 1.0})
+    dimension: int = 384
     power: float = 0.7
     sample: int = 8000
     pose_steps: int = 0
