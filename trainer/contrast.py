@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 from tqdm import tqdm
 
-NEVER = -1e9  # a logit whose share is nothing, and whose gradient is no NaN where there is no other
+_NEVER = -1e9  # a logit whose share is nothing, and whose gradient is no NaN where there is no other
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +53,7 @@ def contrasted(
 
 def contrastive_loss(rows: Tensor, alike: Tensor, others: Tensor, temperature: float) -> Tensor:
     """Mean over unit rows (n, d) of the cross-entropies of finding those ``alike`` among the ``others`` (``Batch``)."""
-    logits = (rows @ rows.T / temperature).masked_fill(~others, NEVER)
+    logits = (rows @ rows.T / temperature).masked_fill(~others, _NEVER)
     logs = (logits - logits.logsumexp(1, keepdim=True)).masked_fill(~alike, 0.0)
     each = -logs.sum(1) / alike.sum(1).clamp(min=1)
     return each.sum() / alike.any(1).sum().clamp(min=1)

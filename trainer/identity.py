@@ -131,4 +131,8 @@ def _batches(tracks: NDArray[np.int64], config: IdentityConfig) -> Iterator[Batc
         chosen = rng.choice(len(rows), min(config.tracks, len(rows)), replace=False)
         picked = np.concatenate([rng.choice(rows[track], config.views) for track in chosen])
         label = torch.arange(len(chosen)).repeat_interleave(config.views)
-        yield Batch(picked, but_itself(label[:, None] == label), but_itself(torch.ones(len(picked), len(picked)) > 0))
+        yield Batch(
+            picked,
+            but_itself(label[:, None] == label),
+            but_itself(torch.ones(len(picked), len(picked), dtype=torch.bool)),
+        )
