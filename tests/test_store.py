@@ -146,7 +146,7 @@ def test_commands(tmp_path, encoder, capsys):
     assert f"* {second}" in capsys.readouterr().out
     write(root, encoder, recognition=SHIPPED)
     assert main(["info", "--index", str(root)]) == 0
-    assert "from 10 views on at p >= 0.60, as shipped" in capsys.readouterr().out
+    assert f"from 10 views on at p >= {SHIPPED[-1].threshold:.2f}, as shipped" in capsys.readouterr().out
     rollback(root)
     assert main(["verify", "--index", str(root)]) == 0
     assert main(["rollback", "--index", str(root)]) == 0
