@@ -32,11 +32,11 @@ from trainer.baselines import RawPixels
 from trainer.config import PRESETS
 from trainer.export import export, export_pretrained, export_random
 from trainer.frames import Frames
+from trainer.identity import IdentityConfig
 from trainer.inference import embed_frames, predict_frame
 from trainer.ingest import IngestConfig, ingest
 from trainer.pretrained import PRETRAINED
 from trainer.train import train
-from trainer.whiten import HeadConfig
 
 
 def temple(encoder: Path) -> dict[str, Any]:
@@ -89,16 +89,20 @@ def coil_reid(minutes: float, rates: list[float]) -> dict[str, Any]:
         base = dataclasses.replace(PRESETS["continue"], max_minutes=minutes, monitor_every=1000)
         result = {"raw pixels": _reid(embed_frames(RawPixels(), queries), queries)}
         result["random network"] = _reid(_vectors(export_random(base, root / "random", 0), queries), queries)
-        shipped = export_pretrained(root / "shipped")
-        vectors = _vectors(shipped, queries)
-        result["shipped"] = _reid(vectors, queries)
-        result["shipped, its identities"] = _reid(to_identities(read_identity_map(shipped), vectors), queries)
+        result |= _both("shipped", export_pretrained(root / "shipped"), queries)
         for rate in rates:
             config = dataclasses.replace(base, lr=rate)
             checkpoint = train(frames_path, root / f"training-{rate}", config, PRETRAINED)
-            encoder = export(checkpoint, root / f"encoder-{rate}", frames_path, HeadConfig())
-            result[f"continued, {minutes:g} min at rate {rate:g}"] = _reid(_vectors(encoder, queries), queries)
+            encoder = export(checkpoint, root / f"encoder-{rate}", frames_path, identity=IdentityConfig())
+            result |= _both(f"continued, {minutes:g} min at rate {rate:g}", encoder, queries)
     return result
+
+
+def _both(name: str, encoder: Path, queries: Frames) -> dict[str, dict[str, float]]:
+    """By the encoder's vectors, and by the identities that its map makes of them."""
+    vectors = _vectors(encoder, queries)
+    identities = to_identities(read_identity_map(encoder), vectors)
+    return {name: _reid(vectors, queries), f"{name}, its identities": _reid(identities, queries)}
 
 
 def _vectors(encoder: Path, queries: Frames) -> Vectors:

@@ -23,7 +23,7 @@ from trainer.contrast import Batch, but_itself, contrasted
 from trainer.frames import Frames, evenly_of_tracks
 from trainer.inference import embed_frames
 
-_LEAST_TRACKS = 50  # from fewer, the map would know those and no others
+_LEAST_TRACKS = 30  # from fewer, the map knows those and no others: the vectors themselves are better (docs/LOG.md)
 
 
 @dataclass(frozen=True)
