@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.merit import VALIDATION, coil_figures, demo_figures, photographs, reid, with_merit
+from benchmarks.merit import VALIDATION, coil_figures, demo_figures, photographs, reid_across_videos, with_merit
 from index.encoder import Encoder, open_encoder
 from index.fit import fit_box
 from index.identity_map import read_identity_map, to_identities
@@ -41,11 +41,13 @@ from trainer.whiten import HeadConfig
 Values = NDArray[np.float64]
 
 
-def head_of(grids: tuple[int, int, int], weights: tuple[float, float, float], **more: Any) -> HeadConfig:
+def head_of(
+    grids: tuple[int, int, int], weights: tuple[float, float, float], dimension: int = 256, **more: Any
+) -> HeadConfig:
     """Stages 2, 3 and 4 in such grids with such weights; ``more``: of ``HeadConfig``."""
     names = ("layer2", "layer3", "layer4")
     told = zip(names, weights, grids, strict=True)
-    return HeadConfig({name: {"weight": weight, "grid": grid} for name, weight, grid in told}, **more)
+    return HeadConfig({name: {"weight": weight, "grid": grid} for name, weight, grid in told}, dimension, **more)
 
 
 HEADS = {
@@ -100,8 +102,7 @@ def measure(encoder: Path, demo: Frames, real: Frames | None) -> tuple[dict[str,
     references, queries = demo.select(demo.split == "train"), demo.select(demo.split == "test")
     indexed, asked = embed_frames(runtime, references), embed_frames(runtime, queries)
     row = demo_figures(indexed, asked, references, queries)
-    same_video = queries.sequence[:, None] == queries.sequence
-    hits, precisions = reid(to_identities(identity_map, asked), queries.object_id, same_video)
+    hits, precisions = reid_across_videos(to_identities(identity_map, asked), queries)
     row |= {"id_r1": float(hits.mean()), "id_map": float(precisions.mean())}
     if real is not None:
         seen = embed_frames(runtime, real)

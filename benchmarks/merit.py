@@ -83,8 +83,7 @@ def per_query(indexed: Vectors, asked: Vectors, references: Frames, queries: Fra
     truths = [queries.frame(i) for i in range(len(queries))]
     azimuth, overlap = azimuth_errors(found, truths), overlaps(found, truths)
     azimuth[np.isin(queries.category, WITHOUT_AZIMUTH)] = np.nan
-    same_video = queries.sequence[:, None] == queries.sequence
-    hits, precisions = reid(asked, queries.object_id, same_video)
+    hits, precisions = reid_across_videos(asked, queries)
     return {
         "category": (references.category[nearest] == queries.category).astype(np.float64),
         "iou": (overlap > 0.5).astype(np.float64),
@@ -93,6 +92,11 @@ def per_query(indexed: Vectors, asked: Vectors, references: Frames, queries: Fra
         "reid_r1": hits,
         "reid_map": precisions,
     }
+
+
+def reid_across_videos(vectors: Vectors, queries: Frames) -> tuple[Values, Values]:
+    """``reid`` of the (n, d) vectors of ``queries``, among the other videos of all of them."""
+    return reid(vectors, queries.object_id, queries.sequence[:, None] == queries.sequence)
 
 
 def reid(vectors: Vectors, object_id: NDArray[np.str_], ignored: NDArray[np.bool_]) -> tuple[Values, Values]:

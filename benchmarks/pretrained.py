@@ -21,7 +21,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.merit import VALIDATION, azimuth_errors, coil_figures, overlaps, per_query, photographs, reid
+from benchmarks.merit import (
+    VALIDATION,
+    azimuth_errors,
+    coil_figures,
+    overlaps,
+    per_query,
+    photographs,
+    reid_across_videos,
+)
 from index.encoder import Encoder, Spec, open_encoder
 from index.identity_map import read_identity_map, to_identities
 from index.search import Vectors
@@ -63,9 +71,7 @@ def _per_query(encoder: Encoder, identity_map: Vectors | None, demo: Frames) -> 
     asked = embed_frames(encoder, queries)
     figures = per_query(embed_frames(encoder, references), asked, references, queries)
     if identity_map is not None:
-        same_video = queries.sequence[:, None] == queries.sequence
-        identities = to_identities(identity_map, asked)
-        figures["id_r1"], figures["id_map"] = reid(identities, queries.object_id, same_video)
+        figures["id_r1"], figures["id_map"] = reid_across_videos(to_identities(identity_map, asked), queries)
     return {"object": queries.object_id, **figures}
 
 
